@@ -1,0 +1,183 @@
+"""``archive.sh``: a checkpoint becomes ``model_store/NAME.mar``.
+
+The command line is read here, the ingredients come from the model's family, and torch-model-archiver packs them with
+the handler and the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+import intgrads
+from intgrads.archive import LABELS, MANIFEST, WEIGHTS, write_archive
+from intgrads.checkpoints import CheckpointError
+from intgrads.models import FAMILIES
+from intgrads.models.family import Order
+from intgrads.settings import Settings
+
+HANDLER = Path(__file__).parents[1]
+REPOSITORY = HANDLER.parent
+
+ENCODING_SECONDS = 120
+"""What TorchServe waits beyond the service's own limit before it takes a worker for dead."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    usages = "\n".join(f"  {family.usage}" for family in FAMILIES.values())
+    parse = argparse.ArgumentParser(
+        prog="archive.sh",
+        description="Make model_store/NAME.mar, which torchserve serves.",
+        epilog=f"MODEL is one of\n{usages}\n\nsettings for --set KEY=VALUE\n{_settings_help()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parse.add_argument("model", metavar="MODEL", nargs="?", default="demo-image", help="default demo-image")
+    parse.add_argument("--weights", type=Path, metavar="FILE", help=".pth, .pkl, .npz or .safetensors")
+    parse.add_argument("--labels", type=Path, metavar="FILE", help="one label a line, or a JSON list")
+    parse.add_argument("--name", default="intgrads", help="of the archive and its URL; default intgrads")
+    parse.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default auto")
+    parse.add_argument("--workers", type=_positive, default=1, metavar="N", help="workers at the start; default 1")
+    parse.add_argument("--batch-size", type=_positive, default=1, metavar="N", help="requests a batch; default 1")
+    parse.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting; may be repeated")
+    return parse
+
+
+def _settings_help() -> str:
+    return "\n".join(f"  {name}={field.default}   {field.description}" for name, field in Settings.model_fields.items())
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def read_settings(pairs: Sequence[str]) -> Settings:
+    """Read ``KEY=VALUE`` pairs.
+
+    Raises
+    ------
+    CheckpointError
+        If a pair is none, its key unknown or its value out of range.
+    """
+    values = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise CheckpointError(f"--set {pair}: write KEY=VALUE")
+        values[key] = value
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = str(first["loc"][0])
+        if key not in Settings.model_fields:
+            raise CheckpointError(f"--set {key}: no such setting; there are\n{_settings_help()}") from None
+        raise CheckpointError(f"--set {key}={first['input']}: {first['msg']}") from None
+
+
+def read_labels(path: Path) -> list[str]:
+    """Read labels, one a line, or a JSON list, or a JSON object from index to label.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, empty, or not such a list.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            content = json.loads(text)
+            if isinstance(content, dict):
+                content = [content[str(i)] for i in range(len(content))]
+            labels = [str(label).strip() for label in content]
+        else:
+            labels = [line.strip() for line in text.rstrip().splitlines()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be read as labels: {error}") from None
+    if not all(labels) or not labels:
+        raise CheckpointError(f"{path} holds an empty label; write one label a line, in the order of the outputs")
+    return labels
+
+
+def make_archive(order: Order, name: str, device: str, workers: int, batch_size: int) -> Path:
+    """Write ``model_store/NAME.mar`` and return its path.
+
+    Raises
+    ------
+    CheckpointError, ValueError
+        If the ingredients do not fit, or torch-model-archiver fails.
+    """
+    store = REPOSITORY / "model_store"
+    store.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        stage = Path(temporary, "stage")
+        stage.mkdir()
+        write_archive(order, stage)
+        shutil.copytree(HANDLER / "intgrads", stage / "code" / "intgrads", ignore=shutil.ignore_patterns("__pycache__"))
+        config: dict[str, int | str] = {
+            "minWorkers": workers,
+            "maxWorkers": workers,
+            "batchSize": batch_size,
+            "maxBatchDelay": 50,
+            "responseTimeout": order.settings.response_timeout + ENCODING_SECONDS,
+            "startupTimeout": 300,
+        }
+        if device != "auto":
+            config["deviceType"] = device
+        (stage / "model-config.yaml").write_text(yaml.safe_dump(config))
+        command = [
+            sys.executable, "-m", "model_archiver.model_packaging",
+            "--model-name", name,
+            "--version", intgrads.__version__,
+            "--handler", str(HANDLER / "handler.py"),
+            "--serialized-file", str(stage / WEIGHTS),
+            "--extra-files", ",".join(str(stage / part) for part in (MANIFEST, LABELS, "code")),
+            "--config-file", str(stage / "model-config.yaml"),
+            "--export-path", str(stage),
+        ]  # fmt: skip
+        # The archiver deletes $TMPDIR/NAME before it starts, so it gets a directory of its own.
+        private = Path(temporary, "archiver")
+        private.mkdir()
+        done = subprocess.run(
+            command, env={**os.environ, "TMPDIR": str(private)}, capture_output=True, text=True, check=False
+        )
+        made = stage / f"{name}.mar"
+        if done.returncode or not made.is_file():
+            raise CheckpointError(f"torch-model-archiver failed:\n{done.stdout}{done.stderr}")
+        # Moved into place at once: a server that looks into the store never sees half an archive.
+        partial = store / f".{name}.mar.partial"
+        shutil.copyfile(made, partial)
+        return partial.replace(store / made.name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``archive.sh`` and return its exit status."""
+    given = parser().parse_args(arguments)
+    try:
+        if not given.name.replace("-", "").replace("_", "").isalnum() or not given.name.isascii():
+            raise CheckpointError(f"--name {given.name!r}: use letters, digits, - and _ only")
+        labels = None if given.labels is None else read_labels(given.labels)
+        order = Order(given.model, given.weights, labels, read_settings(given.set))
+        path = make_archive(order, given.name, given.device, given.workers, given.batch_size)
+    except (CheckpointError, ValueError, OSError) as error:
+        print(f"archive.sh: {error}", file=sys.stderr)
+        return 1
+    print(f"{path.relative_to(REPOSITORY)}: {given.model}, {path.stat().st_size / 2**20:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

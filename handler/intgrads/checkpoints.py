@@ -1,0 +1,161 @@
+"""Reading a checkpoint without running what is inside it, and fitting it to a network.
+
+PyTorch's files and pickles are programs. ``.pth`` is read with PyTorch's weights-only loader, ``.pkl`` by an
+unpickler that can build plain arrays and nothing else, ``.npz`` with pickling off, and ``.safetensors`` holds no
+program at all. Used when an archive is made; the server itself only ever reads safetensors.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+CONTAINERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
+"""Keys under which training scripts put the weights."""
+
+_PLAIN_ARRAYS = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+}
+
+
+class CheckpointError(Exception):
+    """A checkpoint, or another ingredient of an archive, that cannot be used; the message says what to do."""
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """An unpickler that builds dictionaries of NumPy arrays and refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a class of the allow-list.
+
+        Raises
+        ------
+        CheckpointError
+            If the pickle asks for anything else.
+        """
+        if (module, name) not in _PLAIN_ARRAYS:
+            raise CheckpointError(f"the pickle asks for {module}.{name}, which is not a plain array; not loaded")
+        return super().find_class(module, name)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the named tensors of a checkpoint.
+
+    Parameters
+    ----------
+    path : Path
+        ``.pth``, ``.pt``, ``.bin``, ``.ckpt``, ``.pkl``, ``.npz`` or ``.safetensors``. Weights may lie under one of
+        :data:`CONTAINERS`, and every name may begin with ``module.`` (a file saved from DataParallel).
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, of another kind, damaged, or holds more than plain tensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no such file: {path}")
+    readers: dict[str, Callable[[Path], Any]] = {
+        ".pth": _read_torch,
+        ".pt": _read_torch,
+        ".bin": _read_torch,
+        ".ckpt": _read_torch,
+        ".pkl": _read_pickle,
+        ".npz": _read_npz,
+        ".safetensors": load_file,
+    }
+    reader = readers.get(path.suffix)
+    if reader is None:
+        raise CheckpointError(f"{path.name}: unknown kind of checkpoint; use one of {', '.join(readers)}")
+    try:
+        content = reader(path)
+    except (
+        OSError, ValueError, EOFError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, IndexError,
+        pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError,
+    ) as error:  # fmt: skip
+        raise CheckpointError(f"{path.name} cannot be read as weights: {str(error).splitlines()[0]}") from None
+    return _named_tensors(content, path)
+
+
+def _read_torch(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_pickle(path: Path) -> Any:
+    with path.open("rb") as file:
+        # latin1 is how NumPy arrays pickled by Python 2 are read.
+        return ArrayUnpickler(file, encoding="latin1").load()
+
+
+def _read_npz(path: Path) -> Any:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    for key in CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path.name} holds a {type(content).__name__}, not named tensors (a state_dict)")
+    tensors = {}
+    for name, value in content.items():
+        if isinstance(value, Tensor):
+            tensors[str(name)] = value.detach()
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            tensors[str(name)] = torch.from_numpy(np.array(value))
+    if not tensors:
+        raise CheckpointError(f"{path.name} holds no named tensors; found {', '.join(map(str, list(content)[:5]))}")
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors
+
+
+def fit(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the weights that a network takes, contiguous and in its types.
+
+    Parameters
+    ----------
+    weights : mapping of str to Tensor
+        What was read.
+    expected : mapping of str to Tensor
+        The network's state_dict.
+    path : Path
+        For the message.
+
+    Raises
+    ------
+    CheckpointError
+        If names or shapes differ; the first few of each are listed with what was expected.
+    """
+    missing = [name for name in expected if name not in weights]
+    unexpected = [name for name in weights if name not in expected]
+    shapes = [
+        f"{name} is {tuple(weights[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected
+        if name in weights and weights[name].shape != expected[name].shape
+    ]
+    problems = [
+        f"{len(found)} {what}: {', '.join(found[:5])}{', …' if len(found) > 5 else ''}"
+        for what, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if found
+    ]
+    if problems:
+        raise CheckpointError(f"{path.name} does not fit the network\n  " + "\n  ".join(problems))
+    return {name: weights[name].to(expected[name].dtype).contiguous() for name in expected}

@@ -1,0 +1,95 @@
+"""Where a worker computes, with how many threads, and how many rows fit into its memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+MOST_ROWS = 1024
+"""Largest batch, however small the network."""
+
+
+def pick_device(gpu_id: int | None) -> torch.device:
+    """Return the GPU that TorchServe gave this worker, or the CPU where there is none."""
+    if gpu_id is not None and torch.cuda.is_available():
+        return torch.device("cuda", int(gpu_id))
+    return torch.device("cpu")
+
+
+def set_threads(threads: int) -> None:
+    """Set the CPU threads of this process.
+
+    Parameters
+    ----------
+    threads : int
+        0 shares the machine's cores among the server's workers, which are counted anew for each batch: TorchServe
+        adds and removes workers while we run, and two workers with all cores each are slower than either alone.
+    """
+    wanted = threads or max(1, _cores() // _workers())
+    if torch.get_num_threads() != wanted:
+        torch.set_num_threads(wanted)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _workers() -> int:
+    """Count the Python processes that this process's parent, the server, has started; at least 1."""
+    try:
+        siblings = psutil.Process(os.getppid()).children()
+        own = Path(psutil.Process().exe()).name
+        return max(1, sum(Path(sibling.exe()).name == own for sibling in siblings))
+    except (psutil.Error, OSError):
+        return 1
+
+
+def memory_of_a_row(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> int:
+    """Measure what one more row of a batch keeps in memory for its gradient.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Evaluation mode, parameters frozen.
+    shape : tuple of int
+        Shape of one input, without the batch.
+    device : torch.device
+
+    Returns
+    -------
+    int
+        Bytes that autograd saves for the backward pass of one row, as counted by its own hooks during one forward
+        pass: the same on every device.
+    """
+    parameters = {tensor.untyped_storage().data_ptr() for tensor in (*module.parameters(), *module.buffers())}
+    seen: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    row = torch.zeros(1, *shape, device=device, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        # The output is held: it holds the graph, and so every storage counted keeps its address to the end.
+        output = module(row)
+    del output
+    return max(sum(seen.values()), row.nbytes)
+
+
+def chunk_rows(memory_budget_mb: int, row: int) -> int:
+    """Return how many rows a batch may have.
+
+    Parameters
+    ----------
+    memory_budget_mb : int
+        Memory for a batch, in MiB.
+    row : int
+        Bytes that a row saves. The backward pass and the operators' own buffers are taken to need as much again.
+    """
+    return max(1, min(MOST_ROWS, memory_budget_mb * 2**20 // (2 * row)))

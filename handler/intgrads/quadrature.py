@@ -1,0 +1,67 @@
+"""Rules of quadrature on [0, 1]: where a path is evaluated and how much each node weighs.
+
+The five names are Captum's. The weights of every rule sum to 1, which is where ours differs from Captum's trapezoid
+(its weights sum to (n - 1)/n).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Method = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
+METHODS: tuple[str, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Nodes and weights of one rule.
+
+    Attributes
+    ----------
+    alphas : ndarray, (n,), float64
+        Nodes in [0, 1], increasing.
+    weights : ndarray, (n,), float64
+        Weight of each node; they sum to 1.
+    """
+
+    alphas: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.alphas)
+
+
+def quadrature(method: Method, n_steps: int) -> Rule:
+    """Return the rule `method` with `n_steps` nodes.
+
+    Parameters
+    ----------
+    method : str
+        One of :data:`METHODS`.
+    n_steps : int
+        Number of nodes, at least 1; at least 2 for the trapezoid.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown or has no rule with so few nodes.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
+    least = 2 if method == "riemann_trapezoid" else 1
+    if n_steps < least:
+        raise ValueError(f"{method} needs n_steps of at least {least}, got {n_steps}")
+
+    if method == "gausslegendre":
+        nodes, weights = np.polynomial.legendre.leggauss(n_steps)
+        return Rule((nodes + 1) / 2, weights / 2)
+    if method == "riemann_trapezoid":
+        weights = np.full(n_steps, 1 / (n_steps - 1))
+        weights[[0, -1]] /= 2
+        return Rule(np.linspace(0, 1, n_steps), weights)
+    offset = {"riemann_left": 0.0, "riemann_middle": 0.5, "riemann_right": 1.0}[method]
+    return Rule((np.arange(n_steps) + offset) / n_steps, np.full(n_steps, 1 / n_steps))

