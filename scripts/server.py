@@ -91,6 +91,7 @@ class TorchServe:
         self.management_url = f"http://127.0.0.1:{ports[1]}"
         self._properties = {"model_store": str(model_store), **(properties or {})}
         self._process_file = directory / "server.json"
+        self._process: subprocess.Popen[bytes] | None = None
 
     # ------------------------------------------------------------------ start
     def start(self) -> None:
@@ -135,7 +136,7 @@ class TorchServe:
             "--ts-config", str(self._write_config()),
         ]  # fmt: skip
         with (logs / "console.log").open("wb") as console:
-            process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 command,
                 cwd=self.directory,
                 env=environment,
@@ -144,7 +145,7 @@ class TorchServe:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._process_file.write_text(json.dumps({"pid": process.pid, "temporary": str(temporary)}))
+        self._process_file.write_text(json.dumps({"pid": self._process.pid, "temporary": str(temporary)}))
 
     def _write_config(self) -> Path:
         text = (REPOSITORY / "config.properties").read_text()
@@ -226,6 +227,8 @@ class TorchServe:
         _, alive = psutil.wait_procs(processes, timeout=15)
         for process in alive:
             process.kill()
+        if self._process is not None:
+            self._process.wait()
         with contextlib.suppress(OSError, ValueError, KeyError):
             shutil.rmtree(json.loads(self._process_file.read_text())["temporary"], ignore_errors=True)
         self._process_file.unlink(missing_ok=True)

@@ -1,0 +1,58 @@
+"""What tests share: a small network's checkpoint, and a real TorchServe with three archives."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from intgrads.archive import MANIFEST
+from intgrads.archiver import make_archive
+from intgrads.models.family import Order
+from intgrads.settings import Settings
+from server import TorchServe, free_ports
+
+TINY = "resnet10t"
+"""A network of timm that loads and computes in a moment."""
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with random weights and three labels for the network TINY."""
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    torch.save({"state_dict": timm.create_model(TINY, num_classes=3).state_dict()}, folder / "w.pth")
+    (folder / "labels.txt").write_text("cat\ndog\nhorse\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
+    """Start TorchServe on free ports with the demo, a small network that takes batches, and one that cannot load."""
+    directory = tmp_path_factory.mktemp("torchserve")
+    store = directory / "model_store"
+    make_archive(Order("demo-image", None, None, Settings()), "intgrads", store=store)
+    settings = Settings.model_validate({"input_size": "64,64", "n_steps": 20})
+    small = Order(f"timm:{TINY}", tiny / "w.pth", ["cat", "dog", "horse"], settings)
+    make_archive(small, "batches", batch_size=4, store=store)
+    damaged = make_archive(small, "damaged", store=store)
+    _spoil(damaged)
+    models = ["intgrads.mar", "batches.mar", "damaged.mar"]
+    server = TorchServe(directory, free_ports(5), models, store)
+    server.start()
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def _spoil(archive: Path) -> None:
+    """Give an archive a manifest of a family that nobody knows."""
+    with zipfile.ZipFile(archive) as whole:
+        files = {name: whole.read(name) for name in whole.namelist() if not name.endswith("/")}
+    files[MANIFEST] = files[MANIFEST].replace(b'"family": "timm"', b'"family": "what"')
+    with zipfile.ZipFile(archive, "w") as spoilt:
+        for name, content in files.items():
+            spoilt.writestr(name, content)

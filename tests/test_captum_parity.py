@@ -3,10 +3,9 @@
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from toys import small_network
-
 from intgrads import METHODS, integrated_gradients
 from intgrads.quadrature import Method
+from toys import small_network
 
 
 @pytest.mark.parametrize("n_steps", [2, 13])

@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from toys import Cubic, Linear, Quadratic
-
 from intgrads import METHODS, integrated_gradients
 from intgrads.quadrature import Method
+from toys import Cubic, Linear, Quadratic
 
 SHAPE = (1, 3, 4, 5)
 X = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)).double()

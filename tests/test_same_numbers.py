@@ -5,9 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import call, encoded, json_call, pixels, small_network, small_service, told
-
 from intgrads import integrated_gradients
+from toys import call, encoded, json_call, pixels, small_network, small_service, told
 
 ROUNDING = 1e-5
 """Bound on the difference that another chunk size makes, relative to the largest value: float32 rounding."""

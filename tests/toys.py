@@ -8,10 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor, nn
-
 from intgrads.labels import Labels
 from intgrads.models.image import ImageClassifier
 from intgrads.pictures import PictureSpec
@@ -19,6 +15,9 @@ from intgrads.request import Call
 from intgrads.response import Reply
 from intgrads.service import Service
 from intgrads.settings import Settings
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
 
 LABELS = ["tabby, tabby cat", "crane", "crane"]
 
@@ -37,7 +36,7 @@ class Linear(nn.Module):
 
 
 class Quadratic(Linear):
-    """f_c(x) = W_c · (x ⊙ x), of gradient 2 W_c ⊙ x: linear along a path, exact with one midpoint, IG = W_c (x² - x'²)."""
+    """f_c(x) = W_c · (x ⊙ x), of gradient 2 W_c ⊙ x: IG = W_c (x² - x'²)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (x.flatten(1) ** 2) @ self.weight.T

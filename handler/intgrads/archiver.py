@@ -27,7 +27,7 @@ from intgrads.models.family import Order
 from intgrads.settings import Settings
 
 HANDLER = Path(__file__).parents[1]
-REPOSITORY = HANDLER.parent
+MODEL_STORE = HANDLER.parent / "model_store"
 
 ENCODING_SECONDS = 120
 """What TorchServe waits beyond the service's own limit before it takes a worker for dead."""
@@ -112,15 +112,16 @@ def read_labels(path: Path) -> list[str]:
     return labels
 
 
-def make_archive(order: Order, name: str, device: str, workers: int, batch_size: int) -> Path:
-    """Write ``model_store/NAME.mar`` and return its path.
+def make_archive(
+    order: Order, name: str, *, device: str = "auto", workers: int = 1, batch_size: int = 1, store: Path = MODEL_STORE
+) -> Path:
+    """Write ``NAME.mar`` into a model store and return its path.
 
     Raises
     ------
     CheckpointError, ValueError
         If the ingredients do not fit, or torch-model-archiver fails.
     """
-    store = REPOSITORY / "model_store"
     store.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         stage = Path(temporary, "stage")
@@ -163,7 +164,7 @@ def make_archive(order: Order, name: str, device: str, workers: int, batch_size:
         return partial.replace(store / made.name)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, store: Path = MODEL_STORE) -> int:
     """Run ``archive.sh`` and return its exit status."""
     given = parser().parse_args(arguments)
     try:
@@ -171,11 +172,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise CheckpointError(f"--name {given.name!r}: use letters, digits, - and _ only")
         labels = None if given.labels is None else read_labels(given.labels)
         order = Order(given.model, given.weights, labels, read_settings(given.set))
-        path = make_archive(order, given.name, given.device, given.workers, given.batch_size)
+        path = make_archive(
+            order, given.name, device=given.device, workers=given.workers, batch_size=given.batch_size, store=store
+        )
     except (CheckpointError, ValueError, OSError) as error:
         print(f"archive.sh: {error}", file=sys.stderr)
         return 1
-    print(f"{path.relative_to(REPOSITORY)}: {given.model}, {path.stat().st_size / 2**20:.1f} MB")
+    print(f"{store.name}/{path.name}: {given.model}, {path.stat().st_size / 2**20:.1f} MB")
     return 0
 
 

@@ -173,7 +173,10 @@ class PathIntegral:
         nodes = sorted(self._slopes)
         values = np.stack([self._logits[a][targets].double().cpu().numpy() for a in nodes])
         slopes = np.stack([self._slopes[a] for a in nodes])
-        difference = values[-1] - values[0]
+        # A network that overflows gives infinities; telling so is up to who asked.
+        with np.errstate(invalid="ignore"):
+            difference = values[-1] - values[0]
+            local_error = np.abs(interval_errors(np.array(nodes), values, slopes)).sum(0)
         delta = integrated.flatten(1).sum(1).cpu().numpy() - difference
         allowed = RELATIVE_ERROR * np.maximum(np.abs(difference), DIFFERENCE_FLOOR)
         return Attribution(
@@ -186,7 +189,7 @@ class PathIntegral:
             baseline_output=self._logits[0.0].float().cpu(),
             difference=difference,
             convergence_delta=delta,
-            local_error=np.abs(interval_errors(np.array(nodes), values, slopes)).sum(0),
+            local_error=local_error,
             converged=np.abs(delta) <= allowed,
             evaluations=len(nodes),
         )

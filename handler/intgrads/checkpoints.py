@@ -88,7 +88,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         OSError, ValueError, EOFError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, IndexError,
         pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError,
     ) as error:  # fmt: skip
-        raise CheckpointError(f"{path.name} cannot be read as weights: {str(error).splitlines()[0]}") from None
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{path.name} cannot be read as weights: {said}") from None
     return _named_tensors(content, path)
 
 

@@ -1,0 +1,143 @@
+"""``archive.sh``: a checkpoint becomes an archive from which a worker loads the same network."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from conftest import TINY
+from intgrads import archiver
+from intgrads.archive import LABELS, MANIFEST, WEIGHTS, open_archive
+from intgrads.checkpoints import CheckpointError
+from intgrads.models.family import Order
+from intgrads.settings import Settings
+from safetensors.torch import save_file
+
+NAME = "test_tinynet"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "model_store"
+
+
+def run(store: Path, *arguments: object) -> int:
+    return archiver.main([str(a) for a in arguments], store)
+
+
+def test_a_network_of_timm_goes_from_checkpoint_to_worker(tiny: Path, store: Path, tmp_path: Path) -> None:
+    options = ("--weights", tiny / "w.pth", "--labels", tiny / "labels.txt", "--name", NAME, "--workers", 2)
+    settings = ("--set", "n_steps=7", "--set", "input_size=48,64", "--set", "mean=0.1,0.2,0.3", "--batch-size", 4)
+    assert run(store, f"timm:{TINY}", *options, *settings, "--device", "cpu") == 0
+    with zipfile.ZipFile(store / f"{NAME}.mar") as mar:
+        names = mar.namelist()
+        assert {MANIFEST, LABELS, WEIGHTS, "handler.py", "intgrads/service.py", "model-config.yaml"} <= set(names)
+        assert not [name for name in names if name.endswith((".pth", ".pt", ".pkl", ".bin", ".pyc"))]
+        mar.extractall(tmp_path / "mar")
+        config = mar.read("model-config.yaml").decode()
+    assert "minWorkers: 2" in config
+    assert "batchSize: 4" in config
+    assert "deviceType: cpu" in config
+    archive = open_archive(tmp_path / "mar")
+    assert archive.settings.n_steps == 7
+    assert list(archive.network.labels) == ["cat", "dog", "horse"]
+    assert archive.network.shape == (3, 48, 64)
+    assert tuple(archive.network.picture.mean) == (0.1, 0.2, 0.3)
+    torch.manual_seed(0)
+    expected = timm.create_model(TINY, num_classes=3).eval()
+    x = torch.rand(2, 3, 48, 64)
+    torch.testing.assert_close(archive.network.module(x), expected(x))
+    assert not archive.network.module.training
+    assert not any(p.requires_grad for p in archive.network.module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["resnet99"], "demo-image"),
+        (["timm:resnet99"], "no model 'resnet99'"),
+        ([f"timm:{TINY}"], "--weights"),
+        ([f"timm:{TINY}", "--weights", "none.pth", "--labels", "{tiny}/labels.txt"], "no such file"),
+        ([f"timm:{TINY}", "--weights", "{tiny}/w.pth", "--labels", "none.txt"], "none.txt"),
+        (["timm:resnet18", "--weights", "{tiny}/w.pth", "--labels", "{tiny}/labels.txt"], "unexpected: "),
+        (["demo-image", "--weights", "{tiny}/w.pth"], "brings its own"),
+        (["--set", "n_steps"], "KEY=VALUE"),
+        (["--set", "steps=5"], "memory_budget_mb"),
+        (["--set", "n_steps=none"], "n_steps=none"),
+        (["--set", "n_steps=0"], "greater than or equal to 1"),
+        (["--name", "../evil"], "letters"),
+    ],
+)
+def test_what_does_not_fit_is_told_and_nothing_is_written(
+    arguments: list[str], words: str, tiny: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(store, *(a.format(tiny=tiny) for a in arguments)) == 1
+    message = capsys.readouterr().err
+    assert words in message
+    assert "Traceback" not in message
+    assert not list(store.glob("*.mar"))
+
+
+def test_too_few_labels_are_told(tiny: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "two.txt").write_text("cat\ndog")
+    assert run(store, f"timm:{TINY}", "--weights", tiny / "w.pth", "--labels", tmp_path / "two.txt") == 1
+    assert "expected (2, " in capsys.readouterr().err
+    assert not store.exists() or not list(store.iterdir())
+
+
+def test_an_archive_that_exists_is_kept_when_a_new_one_fails(store: Path) -> None:
+    store.mkdir()
+    (store / "intgrads.mar").write_bytes(b"old")
+    assert run(store, "timm:nothing") == 1
+    assert (store / "intgrads.mar").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "labels"),
+    [
+        ("l.txt", "cat\n dog \n", ["cat", "dog"]),
+        ("l.json", '["cat", "dog"]', ["cat", "dog"]),
+        ("l.json", '{"1": "dog", "0": "cat"}', ["cat", "dog"]),
+    ],
+)
+def test_labels_are_read_as_lines_list_or_object(tmp_path: Path, name: str, text: str, labels: list[str]) -> None:
+    (tmp_path / name).write_text(text)
+    assert archiver.read_labels(tmp_path / name) == labels
+
+
+@pytest.mark.parametrize(("name", "text"), [("l.txt", "cat\n\ndog"), ("l.txt", ""), ("l.json", "{"), ("l.json", "3")])
+def test_labels_with_gaps_or_none_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CheckpointError):
+        archiver.read_labels(tmp_path / name)
+
+
+def test_the_demos_weights_are_the_real_ones(tmp_path: Path) -> None:
+    """The facts that the demo stands on: a cat is an Egyptian cat, and its tensors fit in timm's order."""
+    from intgrads.archive import write_archive
+    from intgrads.pictures import decode_picture
+
+    write_archive(Order("demo-image", None, None, Settings()), tmp_path)
+    network = open_archive(tmp_path).network
+    cat = decode_picture(Path(__file__).parents[1].joinpath("examples", "cat.jpg").read_bytes(), None, 10**9)
+    probabilities = network.module(network.picture.normalise(network.picture.resize(cat))[None]).softmax(1)[0]
+    assert network.labels[int(probabilities.argmax())] == "Egyptian cat"
+    assert probabilities.max() > 0.7
+
+
+def test_a_damaged_archive_is_an_error_not_a_wrong_network(tiny: Path, tmp_path: Path) -> None:
+    from intgrads.archive import write_archive
+
+    order = Order(f"timm:{TINY}", tiny / "w.pth", ["cat", "dog", "horse"], Settings())
+    write_archive(order, tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    save_file({"wrong": torch.ones(1)}, tmp_path / WEIGHTS)
+    with pytest.raises(RuntimeError, match="wrong"):
+        open_archive(tmp_path)
+    (tmp_path / MANIFEST).write_text(json.dumps({**manifest, "family": "unknown"}))
+    with pytest.raises(KeyError):
+        open_archive(tmp_path)
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,249 @@
+"""Whatever is wrong with a request, the answer is JSON with the right 4xx that names the field and the remedy."""
+
+import base64
+import io
+import json
+import struct
+import time
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from intgrads.request import Call
+from PIL import Image
+from toys import call, encoded, json_call, pixels, small_service, told
+
+GOOD = pixels().tolist()
+JPEG = encoded(pixels(64, 64), "JPEG")
+SERVICE = small_service(max_picture_pixels=10_000, max_n_steps=100, max_answer_mb=1, max_targets=4)
+
+
+def body(raw: Any, content_type: str = "application/json") -> Call:
+    return Call({"body": raw}, {"Host": "here", "Content-Type": content_type})
+
+
+def bomb(width: int, height: int) -> bytes:
+    """Return a PNG of a few hundred bytes that states a size it need not have."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def gif() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels()).save(buffer, "GIF")
+    return buffer.getvalue()
+
+
+def with_value(value: Any) -> list[Any]:
+    array: list[Any] = pixels().tolist()
+    array[3][4][1] = value
+    return array
+
+
+BAD: dict[str, tuple[Call, int, str | None, str]] = {
+    # name: the call, the status, the field, words of the message
+    "nothing at all": (Call({}, {"Host": "h"}), 400, None, "empty"),
+    "an empty body": (body(bytearray(b"")), 400, None, "empty"),
+    "null": (body(None), 400, None, "empty"),
+    "no JSON": (body(bytearray(b'{"img_data": [[')), 400, None, "not valid JSON"),
+    "JSON of bytes that are not UTF-8": (body(bytearray(b'{"a": "\xff\xfe"}')), 400, None, "not valid JSON"),
+    "JSON nested too deep": (body(bytearray(b"[" * 100_000)), 400, None, "not valid JSON"),
+    "a JSON list": (body([1, 2]), 400, None, "JSON object"),
+    "a JSON string": (body("cat.jpg"), 400, None, "JSON object"),
+    "a JSON number": (body(3), 400, None, "JSON object"),
+    "no picture": (json_call(target_class=1), 400, "img_data", "no picture"),
+    "an empty object": (json_call(), 400, "img_data", "no picture"),
+    "a null picture": (json_call(img_data=None), 400, "img_data", "no picture"),
+    "two pictures": (json_call(img_data=GOOD, image="AAAA"), 400, "img_data", "one picture"),
+    "data in JSON": (json_call(data="AAAA"), 400, "data", "image"),
+    "text as a picture": (body(bytearray(b"hello there"), "image/jpeg"), 415, "data", "JPEG, PNG, WebP or BMP"),
+    "a GIF": (call(data=bytearray(gif())), 415, None, "JPEG, PNG, WebP or BMP"),
+    "a GIF in base64": (json_call(image=base64.b64encode(gif()).decode()), 415, "image", "convert"),
+    "a truncated JPEG": (body(bytearray(JPEG[: len(JPEG) // 2]), "image/jpeg"), 400, "data", "cut short"),
+    "a JPEG's first bytes": (body(bytearray(JPEG[:20]), "image/jpeg"), 415, "data", "JPEG"),
+    "a truncated PNG": (call(data=bytearray(encoded(pixels())[:-40])), 400, "data", "cut short"),
+    "a WAV": (call(data=bytearray(b"RIFF\x10\0\0\0WAVEfmt ")), 415, "data", "JPEG"),
+    "a decompression bomb": (call(data=bytearray(bomb(60_000, 60_000))), 413, "data", "smaller"),
+    "too many pixels": (call(data=bytearray(encoded(pixels(101, 100)))), 413, "data", "10000"),
+    "an array of too many pixels": (json_call(img_data=pixels(101, 100).tolist()), 413, "img_data", "smaller"),
+    "not base64": (json_call(image="no base64!"), 400, "image", "base64"),
+    "an empty base64": (json_call(image=""), 400, "image", "base64"),
+    "an image that is a number": (json_call(image=5), 400, "image", "base64"),
+    "raw bytes where base64 belongs": (call(image=bytearray(JPEG)), 400, "image", "base64"),
+    "a number for an array": (json_call(img_data=5), 400, "img_data", "(H, W, 3)"),
+    "text for an array": (json_call(img_data="[[[1,2,3]]]"), 400, "img_data", "(H, W, 3)"),
+    "an object for an array": (json_call(img_data={"a": 1}), 400, "img_data", "(H, W, 3)"),
+    "an empty array": (json_call(img_data=[]), 400, "img_data", "(H, W, 3)"),
+    "empty rows": (json_call(img_data=[[], []]), 400, "img_data", "(H, W, 3)"),
+    "a grey array": (json_call(img_data=pixels()[..., 0].tolist()), 400, "img_data", "grey"),
+    "four channels": (json_call(img_data=[[[1, 2, 3, 4]] * 5] * 5), 400, "img_data", "alpha"),
+    "a batch of pictures": (json_call(img_data=[GOOD, GOOD]), 400, "img_data", "(H, W, 3)"),
+    "an ambiguous array": (json_call(img_data=pixels(3, 8).tolist()), 400, "img_data", "RGB or BGR"),
+    "a ragged array": (json_call(img_data=[*GOOD[:-1], GOOD[-1][:-1]]), 400, "img_data", "ragged"),
+    "a ragged pixel": (json_call(img_data=with_value([1, 2])), 400, "img_data", "ragged"),
+    "text in the array": (json_call(img_data=with_value("9")), 400, "img_data", "numbers"),
+    "null in the array": (json_call(img_data=with_value(None)), 400, "img_data", "numbers"),
+    "only true and false": (json_call(img_data=[[[True] * 3] * 5] * 5), 400, "img_data", "numbers"),
+    "a value of 256": (json_call(img_data=with_value(256)), 400, "img_data", "0 … 255"),
+    "a value of -1": (json_call(img_data=with_value(-1)), 400, "img_data", "0 … 255"),
+    "a value of 10^400": (json_call(img_data=with_value(10**400)), 400, "img_data", "numbers"),
+    "NaN": (json_call(img_data=with_value(float("nan"))), 400, "img_data", "0 … 255"),
+    "infinity": (json_call(img_data=with_value(float("inf"))), 400, "img_data", "0 … 255"),
+    "a picture from 0 to 1": (json_call(img_data=(pixels() / 255).tolist()), 400, "img_data", "multiply by 255"),
+    "an unknown label": (json_call(img_data=GOOD, target_class="dog"), 400, "target_class", "tabby"),
+    "an empty label": (json_call(img_data=GOOD, target_class=""), 400, "target_class", "labels"),
+    "an ambiguous label": (json_call(img_data=GOOD, target_class="crane"), 400, "target_class", "1, 2"),
+    "an index too large": (json_call(img_data=GOOD, target_class=3), 400, "target_class", "0 to 2"),
+    "a negative index": (json_call(img_data=GOOD, target_class=-1), 400, "target_class", "0 to 2"),
+    "half a class": (json_call(img_data=GOOD, target_class=0.5), 400, "target_class", "label"),
+    "true for a class": (json_call(img_data=GOOD, target_class=True), 400, "target_class", "label"),
+    "an object for a class": (json_call(img_data=GOOD, target_class={}), 400, "target_class", "label"),
+    "no class in the list": (json_call(img_data=GOOD, target_class=[]), 400, "target_class", "1 to 4"),
+    "too many classes": (json_call(img_data=GOOD, target_class=[0] * 5), 400, "target_class", "1 to 4"),
+    "one bad class of two": (json_call(img_data=GOOD, target_class=[0, "dog"]), 400, "target_class", "dog"),
+    "n_steps 0": (json_call(img_data=GOOD, n_steps=0), 400, "n_steps", "1 to 100"),
+    "n_steps negative": (json_call(img_data=GOOD, n_steps=-5), 400, "n_steps", "1 to 100"),
+    "n_steps huge": (json_call(img_data=GOOD, n_steps=101), 400, "n_steps", "1 to 100"),
+    "n_steps beyond all numbers": (json_call(img_data=GOOD, n_steps=10**300), 400, "n_steps", "1 to 100"),
+    "n_steps many": (json_call(img_data=GOOD, n_steps="many"), 400, "n_steps", "many"),
+    "n_steps in halves": (json_call(img_data=GOOD, n_steps=2.5), 400, "n_steps", "whole number"),
+    "n_steps true": (json_call(img_data=GOOD, n_steps=True), 400, "n_steps", "true"),
+    "n_steps a list": (json_call(img_data=GOOD, n_steps=[5]), 400, "n_steps", "whole number"),
+    "n_steps of a form": (call(data=JPEG, n_steps="ten"), 400, "n_steps", "ten"),
+    "n_steps not UTF-8": (call(data=JPEG, n_steps=bytearray(b"\xff\xfe")), 400, "n_steps", "UTF-8"),
+    "a trapezoid of one node": (
+        json_call(img_data=GOOD, n_steps=1, method="riemann_trapezoid"), 400, "n_steps", "from 2",
+    ),
+    "an unknown method": (json_call(img_data=GOOD, method="simpson"), 400, "method", "gausslegendre"),
+    "an unknown baseline": (json_call(img_data=GOOD, baseline="grey"), 400, "baseline", "black"),
+    "a negative seed": (json_call(img_data=GOOD, seed=-1), 400, "seed", "0"),
+    "an unknown tensor": (json_call(img_data=GOOD, fields=["grads"]), 400, "fields", "integrated_grads"),
+    "an unknown format": (json_call(img_data=GOOD, format="xml"), 400, "format", "gzip"),
+    "an unacceptable Accept": (call(accept="text/css", data=JPEG), 406, "Accept", "application/gzip"),
+    "a png of two targets": (json_call(img_data=GOOD, format="png", target_class=[0, 1]), 400, "target_class", "one"),
+    "an unknown field": (json_call(img_data=GOOD, colour=5), 400, "colour", "fields are"),
+    "a misspelt field": (json_call(img_data=GOOD, n_step=5), 400, "n_step", "n_steps"),
+    "an unknown field of a form": (call(data=JPEG, steps="9"), 400, "steps", "n_steps"),
+    "an answer too large": (
+        json_call(
+            img_data=GOOD, n_steps=100, fields=["integrated_directional_grads"], target_class=[0] * 4, format="json",
+        ), 413, "fields", "fewer",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_it_is_answered_with_its_field_and_remedy(name: str) -> None:
+    bad, status, field, words = BAD[name]
+    reply = SERVICE.answer([bad])[0]
+    error = told(reply)
+    assert error.keys() == {"code", "type", "message", "field"}
+    assert reply.status == error["code"] == status, error
+    if field is not None:
+        assert error["field"] == field, error
+    assert words in error["message"], error["message"]
+    assert len(error["message"]) < 700
+    assert "Traceback" not in error["message"]
+
+
+def test_all_of_them_in_one_batch_harm_no_good_one() -> None:
+    good = json_call(img_data=GOOD, format="json")
+    replies = SERVICE.answer([*(bad for bad, *_ in BAD.values()), good])
+    assert [reply.status for reply in replies] == [status for _, status, *_ in BAD.values()] + [200]
+    assert told(replies[-1]) == told(SERVICE.answer([good])[0])
+
+
+def test_a_network_that_gives_no_numbers_says_so() -> None:
+    import torch
+
+    class Broken(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.log(x.flatten(1)[:, :3] * 0)
+
+    error = told(small_service(Broken()).answer([json_call(img_data=GOOD)])[0])
+    assert (error["code"], error["type"]) == (422, "NotFinite")
+
+
+def test_a_failure_of_our_own_is_told_as_one_and_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = small_service()
+    fine = service._prepare
+
+    def prepare(asked: Call) -> Any:
+        if asked is odd:
+            raise RuntimeError("a bug")
+        return fine(asked)
+
+    odd, good = json_call(img_data=GOOD, n_steps=3), json_call(img_data=GOOD, format="json")
+    monkeypatch.setattr(service, "_prepare", prepare)
+    replies = service.answer([good, odd, good])
+    assert [reply.status for reply in replies] == [200, 500, 200]
+    assert told(replies[1])["type"] == "InternalError"
+
+
+def test_work_beyond_the_time_allowed_is_refused_and_what_was_done_is_answered() -> None:
+    service = small_service(response_timeout=1)
+    service.chunk_rows = 5
+    calls = 0
+    module = service.network.module
+
+    def slow(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            time.sleep(1.1)
+
+    handle = module.register_forward_pre_hook(slow)
+    replies = service.answer([json_call(img_data=GOOD, n_steps=50), json_call(img_data=GOOD, n_steps=3, format="json")])
+    handle.remove()
+    assert [reply.status for reply in replies] == [413, 200]
+    assert told(replies[0])["field"] == "n_steps"
+
+
+def test_grpc_is_refused_what_it_cannot_carry_and_given_the_rest() -> None:
+    """A gRPC call has no Host header and one field of bytes, a picture or JSON."""
+    service = small_service()
+    ask = {"img_data": GOOD, "n_steps": 1000, "target_class": [0, 1, 2, 0, 1]}
+    large = Call({"data": bytearray(json.dumps(ask).encode())}, {})
+    small = Call({"data": bytearray(json.dumps({**ask, "format": "json"}).encode())}, {})
+    picture = Call({"data": bytearray(JPEG)}, {})
+    replies = service.answer([large, small, picture])
+    assert [reply.status for reply in replies] == [413, 200, 200]
+    assert "HTTP" in told(replies[0])["message"]
+
+
+@settings(deadline=None, max_examples=150)
+@given(raw=st.binary(max_size=200), prefix=st.sampled_from([b"", JPEG[:300], encoded(pixels())[:60], b"{", b"BM"]))
+def test_random_bytes_never_break_the_service(raw: bytes, prefix: bytes) -> None:
+    for content_type in ("image/jpeg", "application/json"):
+        reply = SERVICE.answer([body(bytearray(prefix + raw), content_type)])[0]
+        assert reply.status == 200 or 400 <= told(reply)["code"] < 500
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from(
+    ["img_data", "image", "target_class", "n_steps", "method", "baseline", "seed", "fields", "format", "other"]
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(content=st.dictionaries(names, values, max_size=5), good=st.booleans())
+def test_random_fields_never_break_the_service(content: dict[str, Any], good: bool) -> None:
+    asked = {**content, "img_data": GOOD} if good else content
+    reply = SERVICE.answer([body(asked)])[0]
+    assert reply.status == 200 or 400 <= told(reply)["code"] < 500
+
+
+def test_the_arrays_of_these_tests_are_good_but_for_their_fault() -> None:
+    assert SERVICE.answer([json_call(img_data=with_value(7))])[0].status == 200
+    assert np.asarray(GOOD).shape == (8, 10, 3)
