@@ -3,6 +3,7 @@
 import gzip
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from intgrads.request import FIELDS, FORMATS, TENSOR_FIELDS
@@ -37,7 +38,7 @@ def test_the_lines_that_open_an_answer_open_it(tmp_path: Path, monkeypatch: pyte
 def test_the_lines_for_a_notebook_run() -> None:
     import torch
 
-    places = {"network": small_network(classes=4), "x": torch.rand(1, 3, 8, 10), "baseline": torch.zeros(1, 3, 8, 10)}
+    places: dict[str, Any] = {"network": small_network(classes=4), "x": torch.rand(1, 3, 8, 10), "baseline": torch.zeros(1, 3, 8, 10)}
     exec(PYTHON[1], places)
     assert places["result"].converged.all()
 
