@@ -38,7 +38,8 @@ def test_the_lines_that_open_an_answer_open_it(tmp_path: Path, monkeypatch: pyte
 def test_the_lines_for_a_notebook_run() -> None:
     import torch
 
-    places: dict[str, Any] = {"network": small_network(classes=4), "x": torch.rand(1, 3, 8, 10), "baseline": torch.zeros(1, 3, 8, 10)}
+    x = torch.rand(1, 3, 8, 10)
+    places: dict[str, Any] = {"network": small_network(classes=4), "x": x, "baseline": torch.zeros_like(x)}
     exec(PYTHON[1], places)
     assert places["result"].converged.all()
 
