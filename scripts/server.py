@@ -106,7 +106,8 @@ class TorchServe:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     raise ServerError(
-                        f"port {port} ({name}) is taken by another program; stop it, or take other ports: ./quickstart.sh --port 9080"
+                        f"port {port} ({name}) is taken by another program; stop it, or take other ports: "
+                        "./quickstart.sh --port 9080"
                     )
         for model in self.models:
             if not Path(self._properties["model_store"], model).is_file():
