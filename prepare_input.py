@@ -16,11 +16,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "handler"))
 
-from intgrads.archive import LABELS
-from intgrads.errors import RequestError
-from intgrads.labels import CIFAR10, Labels
-from intgrads.pictures import decode_picture
-from intgrads.settings import Settings
+try:
+    from intgrads.archive import LABELS
+    from intgrads.errors import RequestError
+    from intgrads.labels import CIFAR10, Labels
+    from intgrads.pictures import decode_picture
+    from intgrads.settings import Settings
+except ImportError as error:
+    sys.exit(f"prepare_input.py: {error}; run it with the environment's Python: .venv/bin/python prepare_input.py …")
 
 ARCHIVE = Path(__file__).parent / "model_store" / "intgrads.mar"
 
@@ -42,7 +45,8 @@ def check_label(label: str, archive: Path) -> None:
         If it is unknown; the message lists the ones that are meant.
     """
     known = archive_labels(archive)
-    if known is not None and known.find(label):
+    if known is not None and (known.find(label) or not Labels(CIFAR10).find(label)):
+        known.resolve(label, "LABEL")
         return
     Labels(CIFAR10).resolve(label, "LABEL")
     if known is not None:

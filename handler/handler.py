@@ -51,7 +51,9 @@ class IntgradsHandler:
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[Any]:
         """Answer a batch of requests."""
         headers = [context.get_all_request_header(i) for i in range(len(data))]
-        if any(h.get("describe") == "True" for h in headers):
+        # TorchServe asks for a description with this header and without a body, alone; a caller's own header beside a
+        # picture is a header like any other.
+        if all(h.get("describe") == "True" and not any(row.values()) for h, row in zip(headers, data, strict=True)):
             return [self.service.describe() if self.service else {"error": self.failure}] * len(data)
         if self.service is None:
             return [self._unavailable(i, context) for i in range(len(data))]

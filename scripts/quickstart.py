@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import gzip
 import io
@@ -20,6 +21,7 @@ from server import REPOSITORY, ServerError, TorchServe
 ARCHIVE = REPOSITORY / "model_store" / "intgrads.mar"
 PICTURE = REPOSITORY / "examples" / "cat.jpg"
 RUN = REPOSITORY / ".run"
+TOLERANCE = 0.02
 
 
 def say(text: str = "") -> None:
@@ -47,20 +49,22 @@ def build_archive() -> None:
         raise ServerError("the archive could not be made (above)")
 
 
-def post(url: str, format: str) -> tuple[bytes, dict[str, str]]:
-    """Send the example picture and return the answer's body and headers.
+def post(url: str, format: str) -> bytes:
+    """Send the example picture and return the answer.
 
     Raises
     ------
     ServerError
         If the answer is an error; with what it says.
     """
+    content = {"image": base64.b64encode(PICTURE.read_bytes()).decode(), "tolerance": TOLERANCE, "format": format}
     request = urllib.request.Request(
-        url, data=PICTURE.read_bytes(), headers={"Content-Type": "image/jpeg", "Accept": format}
+        url, data=json.dumps(content).encode(), headers={"Content-Type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=600) as reply:
-            return reply.read(), dict(reply.headers)
+            answer: bytes = reply.read()
+            return answer
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -83,9 +87,9 @@ def show(server: TorchServe) -> None:
     url = f"{server.url}/predictions/intgrads"
     say("asking for the attributions of examples/cat.jpg")
     started = time.monotonic()
-    answer, _ = post(url, "application/gzip")
+    answer = post(url, "gzip")
     seconds = time.monotonic() - started
-    picture, _ = post(url, "image/png")
+    picture = post(url, "png")
     attributions, drawn = PICTURE.with_name("cat.attributions.gzip"), PICTURE.with_name("cat.heatmap.png")
     attributions.write_bytes(answer)
     drawn.write_bytes(picture)
@@ -93,7 +97,9 @@ def show(server: TorchServe) -> None:
     say()
     say(f"  prediction         {info['prediction']['label']}, probability {info['prediction']['probability']:.2f}")
     say(f"  f(x) - f(x')       {info['difference']:.3f} (the logit of the picture minus that of a black one)")
-    say(f"  convergence delta  {info['convergence_delta']:+.3f} after {info['evaluations']} evaluations")
+    say(f"  convergence delta  {info['convergence_delta']:+.3f}")
+    say(f"  local error        {info['local_error']:.3f} (a tolerance of {TOLERANCE:.0%} was asked for)")
+    say(f"  evaluations        {info['evaluations']}")
     for warning in info["warnings"]:
         say(f"  note               {warning}")
     say(f"  time               {seconds:.1f} s, {len(answer) / 2**20:.0f} MB")
@@ -103,15 +109,23 @@ def show(server: TorchServe) -> None:
     say("The server goes on running. Try:")
     say(f"  curl -T examples/cat.jpg -H 'Content-Type: image/jpeg' {url} -o cat.gzip")
     say(f"  curl -F data=@examples/cat.jpg -F target_class='tiger cat' -F format=png {url} -o tiger.png")
-    say(f"  curl -F data=@examples/cat.jpg -F n_steps=100 -F format=json {url}")
+    say(f"  curl -F data=@examples/cat.jpg -F tolerance=0.01 -F format=json {url}")
     say("  ./quickstart.sh stop")
+
+
+def first_port(text: str) -> int:
+    """Read the first of five ports in a row."""
+    port = int(text)
+    if not 1 <= port <= 65531:
+        raise argparse.ArgumentTypeError("must be from 1 to 65531")
+    return port
 
 
 def main() -> int:
     """Run the quickstart and return its exit status."""
     parse = argparse.ArgumentParser(prog="quickstart.sh", description="Serve the demo network and ask it one picture.")
     parse.add_argument("action", nargs="?", choices=("start", "stop"), default="start")
-    parse.add_argument("--port", type=int, default=8080, help="first of the five ports in a row; default 8080")
+    parse.add_argument("--port", type=first_port, default=8080, help="first of the five ports in a row; default 8080")
     given = parse.parse_args()
     server = TorchServe(RUN, range(given.port, given.port + 5))
     if given.action == "stop":
@@ -119,7 +133,7 @@ def main() -> int:
         return 0
     try:
         build_archive()
-        if server.running() and server.workers("intgrads") and ARCHIVE.stat().st_mtime < server.started():
+        if server.running() and server.on_these_ports() and ARCHIVE.stat().st_mtime < server.started():
             say(f"TorchServe is running on {server.url}")
         else:
             server.stop()

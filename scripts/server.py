@@ -148,7 +148,8 @@ class TorchServe:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._process_file.write_text(json.dumps({"pid": self._process.pid, "temporary": str(temporary)}))
+        state = {"pid": self._process.pid, "temporary": str(temporary), "ports": self.ports}
+        self._process_file.write_text(json.dumps(state))
 
     def _write_config(self) -> Path:
         text = (REPOSITORY / "config.properties").read_text()
@@ -194,6 +195,12 @@ class TorchServe:
     def running(self) -> bool:
         """Whether the server's process lives."""
         return any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self._processes())
+
+    def on_these_ports(self) -> bool:
+        """Whether the server that was started in this directory listens on these ports."""
+        with contextlib.suppress(OSError, ValueError):
+            return bool(json.loads(self._process_file.read_text()).get("ports") == self.ports)
+        return False
 
     def started(self) -> float:
         """Return when the server was started, in seconds since the epoch; 0 where none runs."""

@@ -68,6 +68,9 @@ def test_a_network_of_timm_goes_from_checkpoint_to_worker(tiny: Path, store: Pat
         (["--set", "steps=5"], "memory_budget_mb"),
         (["--set", "n_steps=none"], "n_steps=none"),
         (["--set", "n_steps=0"], "greater than or equal to 1"),
+        (["--set", "n_steps=2000"], "over max_n_steps"),
+        (["--set", "std=0,0,0"], "above 0"),
+        (["--set", "input_size=64"], "HEIGHT,WIDTH"),
         (["--name", "../evil"], "letters"),
     ],
 )
@@ -99,6 +102,7 @@ def test_an_archive_that_exists_is_kept_when_a_new_one_fails(store: Path) -> Non
     ("name", "text", "labels"),
     [
         ("l.txt", "cat\n dog \n", ["cat", "dog"]),
+        ("l.txt", "\ufeffcat\ndog", ["cat", "dog"]),
         ("l.json", '["cat", "dog"]', ["cat", "dog"]),
         ("l.json", '{"1": "dog", "0": "cat"}', ["cat", "dog"]),
     ],
@@ -108,7 +112,9 @@ def test_labels_are_read_as_lines_list_or_object(tmp_path: Path, name: str, text
     assert archiver.read_labels(tmp_path / name) == labels
 
 
-@pytest.mark.parametrize(("name", "text"), [("l.txt", "cat\n\ndog"), ("l.txt", ""), ("l.json", "{"), ("l.json", "3")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("l.txt", "cat\n\ndog"), ("l.txt", ""), ("l.json", "{"), ("l.json", "3"), ("l.json", '"abc"')]
+)
 def test_labels_with_gaps_or_none_are_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(CheckpointError):

@@ -116,3 +116,23 @@ def test_a_renamed_archive_of_something_else_is_refused(tmp_path: Path) -> None:
         file.writestr("hello.txt", "hello")
     with pytest.raises(CheckpointError):
         read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.ones(2).to_sparse(), torch.ones(2, dtype=torch.complex64), torch.empty(2, device="meta")],
+    ids=["sparse", "complex", "meta"],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused(tmp_path: Path, tensor: torch.Tensor) -> None:
+    with pytest.raises(CheckpointError, match="dense real"):
+        read_weights(written(tmp_path / "w.pth", {"a": tensor}))
+
+
+def test_numbers_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="finite"):
+        fit({"a": torch.tensor([1.0, float("nan")])}, {"a": torch.empty(2)}, Path("w.pth"))
+
+
+def test_a_whole_model_gets_advice(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="state_dict"):
+        read_weights(written(tmp_path / "W.PTH", torch.nn.Linear(2, 2)))

@@ -121,6 +121,8 @@ def test_png_is_the_picture_with_its_heat_map_in_the_pictures_size() -> None:
         ("text/html, image/png;q=0.8, */*;q=0.5", "image/png"),
         ("application/x-npz;q=0.2, application/x-safetensors;q=0.9", "application/x-safetensors"),
         ("image/png;q=0, application/json", "application/json"),
+        ("*/*, application/gzip;q=0, application/x-gzip;q=0", "application/x-safetensors"),
+        ("application/*;q=0.5, image/*;q=0.6", "image/png"),
     ],
 )
 def test_accept_chooses_the_format(accept: str, content_type: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "prepare_input.py"), *map(str, arguments)]
+    # Whatever archive this checkout happens to hold must not matter.
+    command = [sys.executable, str(ROOT / "prepare_input.py"), "--archive", "none.mar", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -64,3 +66,18 @@ def test_without_arguments_it_says_how() -> None:
     done = run()
     assert done.returncode == 2
     assert "IMAGE [LABEL] OUT.json" in done.stderr
+
+
+def test_the_labels_of_an_archive_count_where_there_is_one(picture: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.mar", "w") as mar:
+        mar.writestr("labels.json", json.dumps(["espresso", "crane", "crane"]))
+    out = tmp_path / "out.json"
+    options = ("--archive", tmp_path / "a.mar")
+    assert run(*options, picture, "espresso", out).returncode == 0
+    known_to_the_old_servers = run(*options, picture, "airplane", out)
+    assert known_to_the_old_servers.returncode == 0
+    assert "does not know it" in known_to_the_old_servers.stderr
+    for label, words in (("tea", "espresso"), ("crane", "1, 2"), ("--5", "LABEL")):
+        done = run(*options, "--", picture, label, out)
+        assert done.returncode == 1
+        assert words in done.stderr

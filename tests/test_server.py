@@ -204,6 +204,20 @@ def test_a_model_describes_itself(torchserve: TorchServe) -> None:
     assert "n_steps" in description["fields"]
 
 
+def test_a_callers_describe_header_is_a_header_like_any_other(torchserve: TorchServe) -> None:
+    headers = {"Content-Type": "image/jpeg", "Accept": "application/json", "describe": "True", "explain": "True"}
+    assert post(torchserve, "batches", data=CAT, headers=headers).json()["evaluations"] == 22
+
+
+def test_a_tolerance_of_one_percent_is_met_on_the_cat(torchserve: TorchServe) -> None:
+    reply = post(torchserve, files={"data": CAT}, data={"tolerance": "0.01", "format": "json"})
+    answer = reply.json()
+    assert answer["converged"]
+    assert answer["local_error"] <= 0.01 * abs(answer["difference"])
+    assert abs(answer["convergence_delta"]) <= answer["local_error"]
+    assert reply.headers["X-Intgrads-Evaluations"] == str(answer["evaluations"])
+
+
 def test_workers_scale_through_the_management_api(torchserve: TorchServe) -> None:
     ask: dict[str, Any] = {"data": CAT, "headers": {"Content-Type": "image/jpeg", "Accept": "application/json"}}
     before = post(torchserve, "batches", **ask).json()

@@ -8,7 +8,7 @@ from intgrads.errors import RequestError
 from intgrads.labels import Labels
 from toys import LABELS, call, encoded, json_call, pixels, small_service, told
 
-IMAGENET_LIKE = Labels([f"class {i}" for i in range(30)] + ["tabby, tabby cat", "tiger cat"])
+IMAGENET_LIKE = Labels([f"catalpa {i}" for i in range(30)] + ["tabby, tabby cat", "tiger cat"])
 
 
 @pytest.mark.parametrize("target", ["tabby, tabby cat", "tabby cat", "TABBY", " tabby ", 0, "0"])
@@ -31,6 +31,7 @@ def test_an_unknown_label_gets_the_closest_ones() -> None:
     with pytest.raises(RequestError, match=r"tabby cat.*tiger cat") as error:
         IMAGENET_LIKE.resolve("cat")
     assert error.value.field == "target_class"
+    assert str(error.value).index("tiger cat") < str(error.value).index("catalpa")
     with pytest.raises(RequestError, match="tiger cat"):
         IMAGENET_LIKE.resolve("tigr cat")
 

@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parse.add_argument("model", metavar="MODEL", nargs="?", default="demo-image", help="default demo-image")
-    parse.add_argument("--weights", type=Path, metavar="FILE", help=".pth, .pkl, .npz or .safetensors")
+    parse.add_argument(
+        "--weights", type=Path, metavar="FILE", help=".pth, .pt, .bin, .ckpt, .pkl, .npz or .safetensors"
+    )
     parse.add_argument("--labels", type=Path, metavar="FILE", help="one label a line, or a JSON list")
     parse.add_argument("--name", default="intgrads", help="of the archive and its URL; default intgrads")
     parse.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default auto")
@@ -82,10 +84,13 @@ def read_settings(pairs: Sequence[str]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if not first["loc"]:
+            raise CheckpointError(f"--set: {first['msg'].removeprefix('Value error, ')}") from None
         key = str(first["loc"][0])
         if key not in Settings.model_fields:
             raise CheckpointError(f"--set {key}: no such setting; there are\n{_settings_help()}") from None
-        raise CheckpointError(f"--set {key}={first['input']}: {first['msg']}") from None
+        meaning = Settings.model_fields[key].description
+        raise CheckpointError(f"--set {key}={values[key]}: {first['msg']}; it is {meaning}") from None
 
 
 def read_labels(path: Path) -> list[str]:
@@ -97,15 +102,17 @@ def read_labels(path: Path) -> list[str]:
         If the file is missing, empty, or not such a list.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
             content = json.loads(text)
             if isinstance(content, dict):
                 content = [content[str(i)] for i in range(len(content))]
+            if not isinstance(content, list):
+                raise TypeError("a JSON list of labels, or an object from index to label, is needed")
             labels = [str(label).strip() for label in content]
         else:
             labels = [line.strip() for line in text.rstrip().splitlines()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as labels: {error}") from None
     if not all(labels) or not labels:
         raise CheckpointError(f"{path} holds an empty label; write one label a line, in the order of the outputs")

@@ -15,6 +15,7 @@ This module takes tensors and returns tensors. It knows nothing of pictures, req
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,16 +26,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from intgrads.convergence import RELATIVE_ERROR, Samples, local_error
 from intgrads.quadrature import Method, Rule, quadrature
+from intgrads.refinement import Refinement
+
+logger = logging.getLogger(__name__)
 
 Forward = Callable[[Tensor], Tensor]
 """A network: (B, *shape) to logits (B, C), differentiable, each row independent of the others."""
-
-RELATIVE_ERROR = 0.05
-"""Without a tolerance an integral counts as converged where |delta| is at most this part of the difference."""
-
-DIFFERENCE_FLOOR = 1e-3
-"""Least difference, in logits, that an error is held against: f(x) = f(x') would ask for no error at all."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,10 @@ class Attribution:
     convergence_delta : ndarray, (T,), float64
         Sum of IG minus the difference.
     local_error : ndarray, (T,), float64
-        Sum over the intervals between neighbouring nodes, 0 and 1 included, of the absolute error that the
-        trapezoid makes there. f is known at every node, so each of these errors is exact; unlike the delta, errors
-        of opposite sign do not cancel in their sum.
+        Sum over eight sub-intervals of the path of the absolute error made there; see :mod:`intgrads.convergence`.
     converged : ndarray, (T,), bool
+        Of a refinement: whether the local error met the tolerance. Of a fixed rule: whether the delta is at most 5 %
+        of the difference.
     evaluations : int
         Points at which the network and its gradient were computed, x and x' among them.
     """
@@ -96,44 +95,52 @@ class Attribution:
 
 
 class PathIntegral:
-    """The integral along one path by a fixed rule, fed one evaluated point at a time.
+    """The integral along one path, fed one evaluated point at a time.
 
     Parameters
     ----------
     path : Path
-    rule : Rule
+    nodes : Rule or Refinement
+        A fixed rule, or one that chooses its nodes as it goes.
     keep_gradients : bool, default True
-        Whether the gradient at each node is part of the answer. If not, it is added up and forgotten, and memory
-        does not depend on the number of nodes.
+        Whether the gradient at each node is part of the answer. If not, a fixed rule's are added up and forgotten, and
+        memory does not depend on the number of nodes. A refinement knows its weights at its end only, and holds the
+        gradients until then.
     """
 
-    def __init__(self, path: Path, rule: Rule, keep_gradients: bool = True) -> None:
+    def __init__(self, path: Path, nodes: Rule | Refinement, keep_gradients: bool = True) -> None:
         self.path = path
-        self.rule = rule
+        self.nodes = nodes
         self.targets = path.targets
+        self.complete = False
         self._keep = keep_gradients
         self._step = (path.input - path.baseline).double()
-        self._weights = dict(zip(rule.alphas.tolist(), rule.weights.tolist(), strict=True))
-        self._index = {alpha: k for k, alpha in enumerate(self._weights)}
+        self._weights: dict[float, float] = {}
+        if isinstance(nodes, Rule):
+            self._weights = dict(zip(nodes.alphas.tolist(), nodes.weights.tolist(), strict=True))
         self._logits: dict[float, Tensor] = {}
         self._slopes: dict[float, NDArray[np.float64]] = {}
+        self._gradients: dict[float, Tensor] = {}
+        self._bends: dict[tuple[float, float, float], NDArray[np.float64]] = {}
         self._total: Tensor | None = None
-        self._gradients: Tensor | None = None
-
-    @property
-    def alphas(self) -> list[float]:
-        """Points to evaluate: x first, since it tells the predicted class, then x', then the nodes between."""
-        return [1.0, 0.0] + [a for a in self._weights if 0 < a < 1]
 
     @property
     def cost(self) -> int:
-        """Gradients to compute."""
-        return len(self.alphas) * len(self.targets or (0,))
+        """Gradients to compute at least."""
+        steps = len(self.nodes) if isinstance(self.nodes, Rule) else len(self.nodes.start())
+        return steps * len(self.targets or (0,))
 
-    @property
-    def complete(self) -> bool:
-        """Whether every point has been added."""
-        return len(self._slopes) == len(self.alphas)
+    def next_alphas(self) -> list[float]:
+        """Return the points to evaluate next, given all that were asked for before; none when complete.
+
+        x comes first of all, since it tells the predicted class, then x'.
+        """
+        if not self._slopes:
+            nodes = self._weights if isinstance(self.nodes, Rule) else self.nodes.start()
+            return [1.0, 0.0] + [alpha for alpha in nodes if 0 < alpha < 1]
+        alphas = [] if isinstance(self.nodes, Rule) else self.nodes.more(self._samples(), self._bend)
+        self.complete = not alphas
+        return alphas
 
     def point(self, alpha: float) -> Tensor:
         """Return x' + alpha (x - x'), exactly x at 1 and exactly x' at 0."""
@@ -153,70 +160,75 @@ class PathIntegral:
         """Take the gradients (T, *shape) at a point whose output has been added."""
         precise = gradient.double()
         self._slopes[alpha] = (precise * self._step).flatten(1).sum(1).cpu().numpy()
-        if alpha not in self._weights:
-            return
-        if self._total is None:
-            self._total = torch.zeros_like(precise)
-        self._total += self._weights[alpha] * precise
-        if self._keep:
-            if self._gradients is None:
-                shape = (gradient.shape[0], len(self.rule), *gradient.shape[1:])
-                self._gradients = torch.empty(shape, dtype=torch.float32)
-            self._gradients[:, self._index[alpha]] = gradient.cpu()
+        if isinstance(self.nodes, Rule):
+            if alpha not in self._weights:
+                return
+            self._total = self._weights[alpha] * precise + (0 if self._total is None else self._total)
+        if self._keep or not isinstance(self.nodes, Rule):
+            self._gradients[alpha] = gradient.float().cpu()
+
+    def _bend(self, a: float, m: float, b: float) -> NDArray[np.float64]:
+        """See :data:`intgrads.refinement.Bend`."""
+        if (a, m, b) not in self._bends:
+            first, middle, last = (self._gradients[alpha] for alpha in (a, m, b))
+            bent = (first - 2 * middle + last) / 4 * self._step.cpu()
+            self._bends[a, m, b] = bent.abs().flatten(1).sum(1).numpy()
+        return self._bends[a, m, b]
+
+    def _samples(self) -> Samples:
+        assert self.targets is not None
+        alphas, targets = sorted(self._slopes), list(self.targets)
+        return Samples(
+            np.array(alphas),
+            np.stack([self._logits[alpha][targets].double().cpu().numpy() for alpha in alphas]),
+            np.stack([self._slopes[alpha] for alpha in alphas]),
+        )
 
     def finish(self) -> Attribution:
-        """Return the attribution once every point has been added."""
+        """Return the attribution of a complete integral."""
         assert self.targets is not None
-        assert self._total is not None
-        targets = list(self.targets)
-        integrated = self._total * self._step
-        nodes = sorted(self._slopes)
-        values = np.stack([self._logits[a][targets].double().cpu().numpy() for a in nodes])
-        slopes = np.stack([self._slopes[a] for a in nodes])
-        # A network that overflows gives infinities; telling so is up to who asked.
-        with np.errstate(invalid="ignore"):
-            difference = values[-1] - values[0]
-            local_error = np.abs(interval_errors(np.array(nodes), values, slopes)).sum(0)
-        delta = integrated.flatten(1).sum(1).cpu().numpy() - difference
-        allowed = RELATIVE_ERROR * np.maximum(np.abs(difference), DIFFERENCE_FLOOR)
+        samples = self._samples()
+        if isinstance(self.nodes, Rule):
+            rule, error = self.nodes, local_error(samples)
+            assert self._total is not None
+            integrated = self._total * self._step
+        else:
+            rule, error = self.nodes.rule(samples), self.nodes.local_error(samples)
+            weighted = (w * self._gradients[a].double() for a, w in zip(rule.alphas, rule.weights, strict=True))
+            integrated = sum(weighted, torch.zeros(1)) * self._step.cpu()
+        delta = integrated.flatten(1).sum(1).cpu().numpy() - samples.difference
+        if isinstance(self.nodes, Rule):
+            converged = np.abs(delta) <= samples.allowed(RELATIVE_ERROR)
+        else:
+            converged = error <= samples.allowed(self.nodes.tolerance)
+        gradients = None
+        if self._keep:
+            # One after the other, so that what is returned is not held twice.
+            gradients = torch.empty(len(self.targets), len(rule), *self.path.input.shape)
+            for k, alpha in enumerate(rule.alphas.tolist()):
+                gradients[:, k] = self._gradients.pop(alpha)
         return Attribution(
             targets=self.targets,
             integrated_gradients=integrated.float().cpu(),
-            gradients=self._gradients,
-            alphas=self.rule.alphas,
-            step_sizes=self.rule.weights,
+            gradients=gradients,
+            alphas=rule.alphas,
+            step_sizes=rule.weights,
             output=self._logits[1.0].float().cpu(),
             baseline_output=self._logits[0.0].float().cpu(),
-            difference=difference,
+            difference=samples.difference,
             convergence_delta=delta,
-            local_error=local_error,
-            converged=np.abs(delta) <= allowed,
-            evaluations=len(nodes),
+            local_error=error,
+            converged=converged,
+            evaluations=len(samples.alphas),
         )
 
 
-def interval_errors(
-    alphas: NDArray[np.float64], values: NDArray[np.float64], slopes: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the trapezoid's error on each interval between neighbouring nodes.
-
-    Parameters
-    ----------
-    alphas : ndarray, (m,)
-        Nodes, increasing.
-    values, slopes : ndarray, (m, T)
-        f at the nodes, and its derivative along the path, the sum of gradient times (x - x').
-
-    Returns
-    -------
-    ndarray, (m - 1, T)
-        Trapezoid of the slopes minus the true change of f, signed.
-    """
-    widths = np.diff(alphas)[:, None]
-    return widths * (slopes[1:] + slopes[:-1]) / 2 - np.diff(values, axis=0)
-
-
-def evaluate(forward: Forward, integrals: Sequence[PathIntegral], rows: Sequence[tuple[int, float]]) -> None:
+def evaluate(
+    forward: Forward,
+    integrals: Sequence[PathIntegral],
+    rows: Sequence[tuple[int, float]],
+    before_pass: Callable[[], None] = lambda: None,
+) -> None:
     """Compute outputs and gradients at some points in one batch and hand them to their integrals.
 
     Parameters
@@ -225,7 +237,10 @@ def evaluate(forward: Forward, integrals: Sequence[PathIntegral], rows: Sequence
     integrals : sequence of PathIntegral
     rows : sequence of (int, float)
         Index of the integral and the point's alpha.
+    before_pass : callable, optional
+        Called before each pass through the network; raising leaves the integrals as they were.
     """
+    before_pass()
     points = torch.stack([integrals[i].point(alpha) for i, alpha in rows]).requires_grad_()
     logits = forward(points)
     for (i, alpha), row in zip(rows, logits.detach(), strict=True):
@@ -234,6 +249,7 @@ def evaluate(forward: Forward, integrals: Sequence[PathIntegral], rows: Sequence
     rounds = max(map(len, targets))
     gradients = []
     for t in range(rounds):
+        before_pass()
         # A path with fewer targets than its neighbours repeats its last one; the surplus is cut off below.
         column = torch.tensor([row[min(t, len(row) - 1)] for row in targets], device=logits.device)
         chosen = logits.gather(1, column[:, None]).sum()
@@ -246,7 +262,7 @@ def integrate(
     forward: Forward,
     integrals: Sequence[PathIntegral],
     chunk_rows: int,
-    before_chunk: Callable[[], None] | None = None,
+    before_pass: Callable[[], None] = lambda: None,
 ) -> None:
     """Integrate along several paths, the points of all of them sharing batches.
 
@@ -257,17 +273,43 @@ def integrate(
     integrals : sequence of PathIntegral
         Over paths of one shape; complete afterwards.
     chunk_rows : int
-        Points a batch at most: what bounds memory. The result depends on it only by float32 rounding.
-    before_chunk : callable, optional
-        Called before each batch; raising stops the integration and leaves incomplete
-        the integrals whose points were not all reached.
+        Points a batch at most: what bounds memory. Halved where memory runs out all the same. The result depends on it
+        only by float32 rounding.
+    before_pass : callable, optional
+        Called before each pass through the network, forward or backward; raising stops the integration and leaves
+        incomplete the integrals whose points were not all reached.
     """
-    queue = deque((i, alpha) for i, integral in enumerate(integrals) for alpha in integral.alphas)
+    queue: deque[tuple[int, float]] = deque()
+    unanswered = dict.fromkeys(range(len(integrals)), 0)
+
+    def ask(i: int) -> None:
+        alphas = integrals[i].next_alphas()
+        unanswered[i] = len(alphas)
+        queue.extend((i, alpha) for alpha in alphas)
+
+    for i in unanswered:
+        ask(i)
     while queue:
-        if before_chunk is not None:
-            before_chunk()
         rows = [queue.popleft() for _ in range(min(chunk_rows, len(queue)))]
-        evaluate(forward, integrals, rows)
+        try:
+            evaluate(forward, integrals, rows, before_pass)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(rows) == 1:
+                raise
+            queue.extendleft(reversed(rows))
+            chunk_rows = len(rows) // 2
+            logger.warning("out of memory with %d points a batch; going on with %d", len(rows), chunk_rows)
+            continue
+        for i, _ in rows:
+            unanswered[i] -= 1
+            if not unanswered[i]:
+                ask(i)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on a GPU or a CPU."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(w in str(error) for w in words)
 
 
 @contextmanager
@@ -294,6 +336,8 @@ def integrated_gradients(
     n_steps: int = 50,
     method: Method = "gausslegendre",
     chunk_rows: int = 32,
+    tolerance: float | None = None,
+    max_evaluations: int = 500,
     keep_gradients: bool = True,
 ) -> Attribution:
     """Attribute a module's output to one input: the core as a notebook calls it.
@@ -312,6 +356,11 @@ def integrated_gradients(
         A rule of :mod:`intgrads.quadrature`.
     chunk_rows : int, default 32
         Points computed at once.
+    tolerance : float, optional
+        Refine the nodes until the local error is at most this part of |f(x) - f(x')|; `n_steps` and `method` are then
+        not used. Default: the fixed rule.
+    max_evaluations : int, default 500
+        Most points of a refinement.
     keep_gradients : bool, default True
         Whether to return the gradient at each step.
 
@@ -327,7 +376,8 @@ def integrated_gradients(
         )
     targets = (target,) if isinstance(target, int) else None if target is None else tuple(target)
     path = Path(input[0].detach(), baseline[0].detach(), targets)
-    integral = PathIntegral(path, quadrature(method, n_steps), keep_gradients)
+    nodes = quadrature(method, n_steps) if tolerance is None else Refinement(tolerance, max_evaluations)
+    integral = PathIntegral(path, nodes, keep_gradients)
     with evaluation_mode(module):
         integrate(module, [integral], chunk_rows)
     return integral.finish()

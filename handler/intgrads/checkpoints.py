@@ -8,6 +8,7 @@ program at all. Used when an archive is made; the server itself only ever reads 
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -79,7 +80,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ".npz": _read_npz,
         ".safetensors": load_file,
     }
-    reader = readers.get(path.suffix)
+    reader = readers.get(path.suffix.lower())
     if reader is None:
         raise CheckpointError(f"{path.name}: unknown kind of checkpoint; use one of {', '.join(readers)}")
     try:
@@ -88,13 +89,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         OSError, ValueError, EOFError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, IndexError,
         pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError,
     ) as error:  # fmt: skip
+        if isinstance(error, pickle.UnpicklingError) and reader is _read_torch:
+            raise CheckpointError(
+                f"{path.name} is no PyTorch file of plain tensors (a whole model, perhaps), and nothing inside a file "
+                "is run; save the weights alone: torch.save(model.state_dict(), FILE)"
+            ) from None
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path.name} cannot be read as weights: {said}") from None
     return _named_tensors(content, path)
 
 
 def _read_torch(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        # It warns of what it is about to check or refuse; what it finds is told as an error.
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _read_pickle(path: Path) -> Any:
@@ -118,6 +127,10 @@ def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
     tensors = {}
     for name, value in content.items():
         if isinstance(value, Tensor):
+            if value.layout is not torch.strided or value.is_quantized or value.is_meta or value.is_complex():
+                raise CheckpointError(
+                    f"{path.name}: {name} is sparse, quantised, complex or without values; save dense real tensors"
+                )
             tensors[str(name)] = value.detach()
         elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
             tensors[str(name)] = torch.from_numpy(np.array(value))
@@ -159,4 +172,8 @@ def fit(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Pat
     ]
     if problems:
         raise CheckpointError(f"{path.name} does not fit the network\n  " + "\n  ".join(problems))
-    return {name: weights[name].to(expected[name].dtype).contiguous() for name in expected}
+    fitted = {name: weights[name].to(expected[name].dtype).contiguous() for name in expected}
+    broken = [name for name, weight in fitted.items() if not torch.isfinite(weight).all()]
+    if broken:
+        raise CheckpointError(f"{path.name} holds numbers that are not finite: {', '.join(broken[:5])}")
+    return fitted

@@ -34,4 +34,5 @@ class RequestError(Exception):
     def to_json(self) -> bytes:
         """Encode the error as the JSON body that the caller receives."""
         body = {"code": self.code, "type": self.type, "message": self.message, "field": self.field}
-        return json.dumps(body, ensure_ascii=False).encode()
+        # A caller's text may hold lone surrogates, which no UTF-8 can carry.
+        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -72,7 +73,7 @@ class Labels:
                 raise RequestError(
                     f"{len(found)} classes are called {target!r}; send one of the indices {indices}", field
                 )
-            if not target.strip().lstrip("-").isdecimal() or len(target) > 12:
+            if not re.fullmatch(r"\s*-?[0-9]{1,12}\s*", target):
                 raise RequestError(f"unknown label {_short(target)!r}; {self._suggest(target)}", field)
             target = int(target)
         if not 0 <= target < len(self):
@@ -87,7 +88,9 @@ class Labels:
         key = name.strip().casefold()
         if not key:
             return f"send a label or an index from 0 to {len(self) - 1}"
-        within = [n for n in self._names if key in n.casefold()]
+        within = [name for name in self._names if key in name.casefold()]
+        # Whole words first: for "cat", "tiger cat" before "bullfrog, Rana catesbeiana".
+        within.sort(key=lambda name: key not in re.split(r"\W+", name.casefold()))
         parts = difflib.get_close_matches(key, self._parts, n=5, cutoff=0.6)
         close = [self._names[min(self._parts[part])] for part in parts]
         near = list(dict.fromkeys(within + close))[:5]

@@ -65,14 +65,20 @@ def decode_picture(data: bytes, field: str | None, max_pixels: int) -> Picture:
     RequestError
         415 where the bytes are no such picture, 413 where it is too large, 400 where it is damaged.
     """
+    with warnings.catch_warnings():
+        # Pillow's own bomb limit is replaced by max_pixels, and what it finds odd in EXIF would only fill the log.
+        warnings.simplefilter("ignore")
+        return _decode(data, field, max_pixels)
+
+
+def _decode(data: bytes, field: str | None, max_pixels: int) -> Picture:
     try:
-        with warnings.catch_warnings():
-            # Pillow's own bomb limit is replaced by max_pixels; its warnings would only reach the log.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
+        a_name = len(data) < 300 and data.isascii()
         raise RequestError(
-            "these bytes are not a JPEG, PNG, WebP or BMP picture; convert the picture to one of them",
+            "these bytes are not a JPEG, PNG, WebP or BMP picture; convert the picture to one of them"
+            + (" (curl sends a file, not its name, with an @: data=@FILE)" if a_name else ""),
             field,
             code=415,
             type="NotAPicture",
@@ -86,9 +92,13 @@ def decode_picture(data: bytes, field: str | None, max_pixels: int) -> Picture:
         raise _too_large(f"{image.width} × {image.height} pixels", field, max_pixels)
     try:
         image.load()
-        return _to_rgb(image)
+        picture = _to_rgb(image)
     except (*DECODING_ERRORS, struct.error, zlib.error) as error:
         raise _damaged(error, field) from None
+    if image.format == "PNG" and image.mode not in _SIXTEEN_BIT and data[24:25] == b"\x10":
+        # The header's bit depth: Pillow reads 16-bit colour as 8-bit without a word.
+        return Picture(picture.pixels, (*picture.notes, "16-bit colours were cut to 8 bits"))
+    return picture
 
 
 def _too_large(what: str, field: str | None, max_pixels: int) -> RequestError:
@@ -120,6 +130,8 @@ def _to_rgb(image: Image.Image) -> Picture:
         notes.append("16-bit grey values were scaled to 8 bits")
         grey = np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8)
         return Picture(np.repeat(grey[..., None], 3, axis=2), tuple(notes))
+    if image.mode == "CMYK":
+        notes.append("CMYK colours were converted to RGB without a colour profile")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] != 255:
@@ -150,12 +162,20 @@ def array_picture(array: Any, field: str, max_pixels: int) -> Picture:
         raise RequestError(
             "must be an array (H, W, 3) in RGB or (3, H, W) in BGR; a picture file goes into `image` as base64", field
         )
+    kinds = _kinds(array)
+    if kinds <= {list}:
+        raise RequestError("the array is not of three axes; send (H, W, 3) in RGB or (3, H, W) in BGR", field)
+    ragged = RequestError("the array is ragged; send every row with the same number of pixels", field)
+    if list in kinds:
+        raise ragged
+    if not kinds <= {int, float}:
+        raise RequestError(
+            "the array must hold numbers only, whole and from 0 to 255 (no text, null, true or false)", field
+        )
     try:
         values = np.array(array)
-    except (ValueError, OverflowError) as error:
-        ragged = "inhomogeneous" in str(error) or "nested" in str(error)
-        what = "is ragged: its rows differ in length" if ragged else "holds values outside 0 … 255"
-        raise RequestError(f"the array {what}; send every row with the same number of pixels, 0 … 255", field) from None
+    except ValueError:
+        raise ragged from None
     shape = values.shape
     if values.ndim != 3 or 0 in shape or 3 not in (shape[0], shape[2]):
         raise RequestError(
@@ -170,11 +190,8 @@ def array_picture(array: Any, field: str, max_pixels: int) -> Picture:
         )
     if values.size // 3 > max_pixels:
         raise _too_large(f"{values.size // 3} pixels", field, max_pixels)
-    if values.dtype == object or values.dtype.kind not in "iuf":
-        raise RequestError(
-            "the array must hold numbers only, whole and from 0 to 255 (no text, null, true or false)", field
-        )
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
+    # An integer of more than 64 bits makes an array of objects.
+    if values.dtype == object or not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
         raise RequestError("the array holds values outside 0 … 255; send 8-bit pixel values", field)
     if values.dtype.kind == "f" and (values != np.rint(values)).any():
         raise RequestError(
@@ -184,6 +201,25 @@ def array_picture(array: Any, field: str, max_pixels: int) -> Picture:
     if shape[2] != 3:
         pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0)[..., ::-1])
     return Picture(pixels)
+
+
+def _kinds(array: list[Any]) -> set[type]:
+    """Return the types of an array's third axis, or of what ends before it.
+
+    Looked at before NumPy sees them: it would take true for 1, and one long text among many short ones would make it
+    reserve the longest for each.
+    """
+    kinds: set[type] = set()
+    for row in array:
+        if not isinstance(row, list):
+            kinds.add(type(row))
+            continue
+        for pixel in row:
+            if isinstance(pixel, list):
+                kinds.update(map(type, pixel))
+            else:
+                kinds.add(type(pixel))
+    return kinds
 
 
 @dataclass(frozen=True)

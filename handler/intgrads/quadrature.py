@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import roots_legendre
 
 Method = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -57,7 +58,7 @@ def quadrature(method: Method, n_steps: int) -> Rule:
         raise ValueError(f"{method} needs n_steps of at least {least}, got {n_steps}")
 
     if method == "gausslegendre":
-        nodes, weights = np.polynomial.legendre.leggauss(n_steps)
+        nodes, weights = roots_legendre(n_steps)
         return Rule((nodes + 1) / 2, weights / 2)
     if method == "riemann_trapezoid":
         weights = np.full(n_steps, 1 / (n_steps - 1))

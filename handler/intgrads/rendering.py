@@ -24,6 +24,10 @@ COLOURS = "inferno"
 """matplotlib's map from dark (no attribution) to bright (the most)."""
 
 
+BAND = 256
+"""Rows that are drawn at a time."""
+
+
 def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Lay an attribution over its picture.
 
@@ -48,12 +52,15 @@ def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32]) -> NDA
     resized = Image.fromarray(strength.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
     strength = np.asarray(resized)
 
-    # uint8 and float32 throughout: a 12-megapixel photo makes arrays of 150 MB here.
-    colour = matplotlib.colormaps[COLOURS](strength, bytes=True)[..., :3]
-    grey = 0.7 * np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None]
-    opacity = 0.25 + 0.6 * strength[..., None]
-    blended: NDArray[np.uint8] = np.rint(grey + opacity * (colour - grey)).astype(np.uint8)
-    return blended
+    drawn = np.empty_like(pixels)
+    # A band of rows at a time: in one piece a photo of 50 megapixels would take gigabytes here.
+    for top_row in range(0, height, BAND):
+        rows = slice(top_row, top_row + BAND)
+        colour = matplotlib.colormaps[COLOURS](strength[rows], bytes=True)[..., :3]
+        grey = 0.7 * np.asarray(Image.fromarray(pixels[rows]).convert("L"), np.float32)[..., None]
+        opacity = 0.25 + 0.6 * strength[rows][..., None]
+        drawn[rows] = np.rint(grey + opacity * (colour - grey))
+    return drawn
 
 
 def to_png(pixels: NDArray[np.uint8]) -> bytes:

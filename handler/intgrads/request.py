@@ -21,7 +21,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from intgrads.baselines import ImageBaseline
 from intgrads.errors import RequestError
 from intgrads.pictures import Picture, array_picture, decode_picture
-from intgrads.quadrature import Method
+from intgrads.quadrature import Method, Rule, quadrature
+from intgrads.refinement import LEAST_REFINEMENT, Refinement
 from intgrads.settings import Settings
 
 Format = Literal["gzip", "safetensors", "npz", "json", "png"]
@@ -47,6 +48,10 @@ TensorField = Literal[
     "baseline_output",
 ]
 TENSOR_FIELDS: tuple[str, ...] = get_args(TensorField)
+
+Figure = Literal["target_class", "convergence_delta", "local_error", "converged", "evaluations"]
+"""Small tensors that come with every answer; naming them among the fields changes nothing."""
+FIGURES: tuple[str, ...] = get_args(Figure)
 
 PICTURE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM")
 
@@ -126,14 +131,32 @@ class ImageRequest(BaseModel):
     )
     n_steps: WholeNumber = Field(description="quadrature nodes, a whole number of at least 1")
     method: Method = Field(description="the rule of quadrature")
+    tolerance: Annotated[float | None, BeforeValidator(_no_bool)] = Field(
+        None,
+        gt=0,
+        le=1,
+        description="refine the nodes until the local error is at most this part of the difference, 0 to 1",
+    )
+    max_evaluations: WholeNumber = Field(description="most points of a refinement, a whole number of at least 17")
     baseline: ImageBaseline = Field("black", description="where the path starts")
     seed: WholeNumber = Field(
         0, ge=0, lt=2**63, description="seed of the random baseline, a whole number of at least 0"
     )
-    fields: Annotated[list[TensorField] | None, BeforeValidator(_as_list)] = Field(
+    fields: Annotated[list[TensorField | Figure] | None, BeforeValidator(_as_list)] = Field(
         None, description="the tensors to send, a list of names; default all of them, and none in json"
     )
     format: Format = Field(description="the answer's format; default gzip, or as `Accept` says")
+
+    def nodes(self) -> Rule | Refinement:
+        """Return the rule of quadrature that was asked for."""
+        if self.tolerance is None:
+            return quadrature(self.method, self.n_steps)
+        return Refinement(self.tolerance, self.max_evaluations, self.n_steps)
+
+    @property
+    def most_steps(self) -> int:
+        """Nodes that the answer may have."""
+        return self.n_steps if self.tolerance is None else self.max_evaluations
 
     def picture(self, settings: Settings) -> Picture:
         """Decode the picture that was sent.
@@ -160,7 +183,7 @@ FIELDS = ImageRequest.model_fields
 
 
 def _from_base64(text: str | bytes) -> bytes:
-    raw = text.encode() if isinstance(text, str) else text
+    raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
     if raw.startswith(b"data:"):
         raw = raw.partition(b",")[2]
     try:
@@ -174,17 +197,37 @@ def _from_base64(text: str | bytes) -> bytes:
     return decoded
 
 
-def parse_request(call: Call, settings: Settings) -> ImageRequest:
-    """Read a request.
+def parse_request(call: Call, settings: Settings) -> tuple[ImageRequest, list[str]]:
+    """Read a request; return it with notes on what of it was not used.
 
     Raises
     ------
     RequestError
         If a field is unknown or out of its range; the first such field is named.
     """
+    content = _content(call)
+    # Told before pydantic sees them: it makes an error for each of a million wrong names.
+    for name in content:
+        if name not in FIELDS:
+            raise _unknown_field(name)
+    for name, most in (("target_class", settings.max_targets), ("fields", len(TENSOR_FIELDS) + len(FIGURES))):
+        value = content.get(name)
+        if isinstance(value, list) and len(value) > most:
+            raise RequestError(f"a list of 1 to {most}, got {len(value)}", name)
     # JSON's null is how a program says "the default".
-    content = {name: value for name, value in _content(call).items() if value is not None or name not in FIELDS}
-    content = {"n_steps": settings.n_steps, "method": settings.method} | content
+    content = {name: value for name, value in content.items() if value is not None}
+    refined = "tolerance" in content
+    notes = []
+    if refined and "method" in content:
+        notes.append("`method` was not used: with a tolerance the nodes are refined")
+    if not refined and "max_evaluations" in content:
+        notes.append("`max_evaluations` was not used: it bounds a refinement, which `tolerance` asks for")
+    defaults = {
+        "n_steps": LEAST_REFINEMENT if refined else settings.n_steps,
+        "method": settings.method,
+        "max_evaluations": settings.max_evaluations,
+    }
+    content = defaults | content
     if "format" not in content:
         content["format"] = _accepted(call.header("accept"))
     try:
@@ -198,6 +241,12 @@ def parse_request(call: Call, settings: Settings) -> ImageRequest:
             f"got {_shorten(request.n_steps)}",
             "n_steps",
         )
+    if not LEAST_REFINEMENT <= request.max_evaluations <= settings.max_evaluations:
+        raise RequestError(
+            f"must be a whole number from {LEAST_REFINEMENT} to {settings.max_evaluations}, "
+            f"got {_shorten(request.max_evaluations)}",
+            "max_evaluations",
+        )
     if isinstance(request.target_class, list) and not 1 <= len(request.target_class) <= settings.max_targets:
         raise RequestError(
             f"a list of targets holds 1 to {settings.max_targets} classes, got {len(request.target_class)}",
@@ -205,7 +254,7 @@ def parse_request(call: Call, settings: Settings) -> ImageRequest:
         )
     if request.format == "png" and isinstance(request.target_class, list) and len(request.target_class) > 1:
         raise RequestError("a png shows one target; send one, or another format", "target_class")
-    return request
+    return request, notes
 
 
 def _content(call: Call) -> dict[str, Any]:
@@ -263,17 +312,19 @@ def _whole_body(body: Any, content_type: str) -> dict[str, Any]:
 def _explain(error: ValidationError) -> RequestError:
     """Turn the first thing that pydantic found into an error that names the field and the remedy."""
     first = error.errors(include_url=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else None
-    if name is None or name not in FIELDS:
-        close = difflib.get_close_matches(name or "", FIELDS, n=1)
-        return RequestError(
-            f"unknown field {_shorten(name)!r}"
-            + (f"; did you mean {close[0]!r}?" if close else f"; the fields are {', '.join(FIELDS)}"),
-            name if name is None else _shorten(name),
-            type="UnknownField",
-        )
+    name = str(first["loc"][0])
     message = first["msg"].removeprefix("Value error, ")
+    if name == "target_class":
+        message = "must be a label or an index"
+    elif first["type"].startswith("int_"):
+        message = "must be a whole number"
     return RequestError(f"{message}, got {_shorten(first['input'])!r}: {FIELDS[name].description}", name)
+
+
+def _unknown_field(name: str) -> RequestError:
+    close = difflib.get_close_matches(name[:60], FIELDS, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(FIELDS)}"
+    return RequestError(f"unknown field {_shorten(name)!r}; {hint}", _shorten(name), type="UnknownField")
 
 
 def _shorten(value: object, most: int = 60) -> Any:
@@ -288,8 +339,8 @@ def _shorten(value: object, most: int = 60) -> Any:
 
 def _accepted(accept: str) -> Format:
     """Return the format that an ``Accept`` header prefers among those we have (RFC 9110, section 12.5.1)."""
-    wanted: list[tuple[float, int, Format]] = []
-    for position, part in enumerate(accept.lower().split(",")):
+    qualities: dict[str, float] = {}
+    for part in accept.lower().split(","):
         kind, *parameters = [piece.strip() for piece in part.split(";")]
         quality = 1.0
         for parameter in parameters:
@@ -298,13 +349,14 @@ def _accepted(accept: str) -> Format:
                     quality = float(parameter[2:])
                 except ValueError:
                     quality = 0.0
-        if kind in ("", "*/*", "application/*"):
-            wanted.append((-quality, position, "gzip"))
-        elif kind == "image/*":
-            wanted.append((-quality, position, "png"))
-        elif kind in CONTENT_TYPES:
-            wanted.append((-quality, position, CONTENT_TYPES[kind]))
-    usable = [(rank, position, chosen) for rank, position, chosen in wanted if rank < 0]
+        qualities[kind or "*/*"] = quality
+    usable = []
+    for place, (content_type, format) in enumerate(CONTENT_TYPES.items()):
+        # The most specific range that covers a content type states its quality.
+        ranges = (content_type, content_type.split("/")[0] + "/*", "*/*")
+        specific = next((k for k, kind in enumerate(ranges) if kind in qualities), None)
+        if specific is not None and qualities[ranges[specific]] > 0:
+            usable.append((-qualities[ranges[specific]], specific, place, format))
     if not usable:
         raise RequestError(
             f"nothing we send is accepted by {_shorten(accept)!r}; accept one of "
@@ -313,4 +365,4 @@ def _accepted(accept: str) -> Format:
             code=406,
             type="NotAcceptable",
         )
-    return min(usable)[2]
+    return min(usable)[3]

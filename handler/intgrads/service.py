@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from intgrads.archive import open_archive
-from intgrads.attribution import RELATIVE_ERROR, Attribution, PathIntegral, integrate
+from intgrads.attribution import Attribution, PathIntegral, integrate, is_out_of_memory
 from intgrads.attribution import Path as IntegrationPath
 from intgrads.baselines import image_baseline
+from intgrads.convergence import RELATIVE_ERROR
 from intgrads.devices import chunk_rows, memory_of_a_row, set_threads
 from intgrads.errors import RequestError
 from intgrads.models.image import ImageClassifier
 from intgrads.pictures import Picture
-from intgrads.quadrature import quadrature
 from intgrads.rendering import heat_map, to_png
 from intgrads.request import FORMATS, TENSOR_FIELDS, Call, ImageRequest, parse_request
 from intgrads.response import Answer, Reply, answer_reply, error_reply
@@ -49,6 +49,7 @@ class Job:
     request: ImageRequest
     picture: Picture
     integral: PathIntegral
+    notes: list[str]
 
 
 class Service:
@@ -135,7 +136,7 @@ class Service:
         return [replies[i] for i in range(len(calls))]
 
     def _prepare(self, call: Call) -> Job:
-        request = parse_request(call, self.settings)
+        request, notes = parse_request(call, self.settings)
         targets = self._targets(request)
         self._check_size(request, len(targets or (0,)), call.is_grpc)
         picture = request.picture(self.settings)
@@ -145,10 +146,10 @@ class Service:
         baseline = torch.zeros_like(x) if start is None else self.network.picture.normalise(start)
         integral = PathIntegral(
             IntegrationPath(x.to(self.device), baseline.to(self.device), targets),
-            quadrature(request.method, request.n_steps),
+            request.nodes(),
             keep_gradients="integrated_directional_grads" in self._fields(request),
         )
-        return Job(call, request, picture, integral)
+        return Job(call, request, picture, integral, notes)
 
     def _targets(self, request: ImageRequest) -> tuple[int, ...] | None:
         target = request.target_class
@@ -162,15 +163,15 @@ class Service:
         """Names of the tensors to send: all of them by default, none where the format has no room for them."""
         if request.format == "png" or (request.format == "json" and request.fields is None):
             return ()
-        return TENSOR_FIELDS if request.fields is None else request.fields
+        return TENSOR_FIELDS if request.fields is None else [n for n in TENSOR_FIELDS if n in request.fields]
 
     def _check_size(self, request: ImageRequest, n_targets: int, is_grpc: bool) -> None:
         """Refuse an answer that could not be sent before anything is computed for it."""
         step = 4 * int(np.prod(self.network.shape))
         sizes = {
             "integrated_grads": n_targets * step,
-            "integrated_directional_grads": n_targets * request.n_steps * step,
-            "intermediates": request.n_steps * step,
+            "integrated_directional_grads": n_targets * request.most_steps * step,
+            "intermediates": request.most_steps * step,
         }
         size = sum(sizes.get(name, 0) for name in self._fields(request))
         if request.format == "json":
@@ -279,7 +280,7 @@ class Service:
         def each(values: Any) -> Any:
             return list(values) if several else values[0]
 
-        warnings = list(picture.notes)
+        warnings = [*job.notes, *picture.notes]
         if picture.size != (spec.height, spec.width):
             warnings.append(
                 f"the picture was resized from {picture.size[1]} × {picture.size[0]} to the network's "
@@ -291,8 +292,13 @@ class Service:
             if abs(delta) > RELATIVE_ERROR * abs(difference):
                 warnings.append(
                     f"the integral has not converged for {labels[target]!r}: its sum misses f(x) - f(x') = "
-                    f"{difference:.4g} by {delta:.2g}; ask for more n_steps"
+                    f"{difference:.4g} by {delta:.2g}; ask for more n_steps or for a tolerance"
                 )
+        if request.tolerance and not attribution.converged.all():
+            warnings.append(
+                f"the tolerance was not met within {attribution.evaluations} evaluations; the local error tells how "
+                "far it is, and more max_evaluations may help"
+            )
         return {
             "model": self.name,
             "prediction": scores(likeliest[0]),
@@ -305,8 +311,9 @@ class Service:
             "local_error": each(attribution.local_error.tolist()),
             "converged": each(attribution.converged.tolist()),
             "evaluations": attribution.evaluations,
-            "n_steps": request.n_steps,
-            "method": request.method,
+            "n_steps": len(attribution.alphas),
+            "method": "refined" if request.tolerance else request.method,
+            "tolerance": request.tolerance,
             "baseline": request.baseline,
             "seed": request.seed,
             "picture_size": list(picture.size),
@@ -316,6 +323,12 @@ class Service:
 
 
 def _internal(error: Exception) -> RequestError:
+    if is_out_of_memory(error):
+        return RequestError(
+            "memory ran out even for one step at a time; send a smaller request or serve it on a larger machine",
+            code=507,
+            type="OutOfMemory",
+        )
     return RequestError(
         f"the server failed on this request ({type(error).__name__}: {error}); its log tells more",
         code=500,

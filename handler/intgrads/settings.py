@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from intgrads.quadrature import Method
 
@@ -22,8 +22,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    n_steps: int = Field(50, ge=1, le=100_000, description="steps of a request that names none")
-    max_n_steps: int = Field(1000, ge=1, le=100_000, description="most steps that a request may ask for")
+    n_steps: int = Field(50, ge=1, le=10_000, description="steps of a request that names none")
+    max_n_steps: int = Field(1000, ge=1, le=10_000, description="most steps that a request may ask for")
+    max_evaluations: int = Field(
+        500, ge=17, le=100_000, description="points of a refinement that names none, and the most it may ask for"
+    )
     max_targets: int = Field(20, ge=1, description="most target classes of one request")
     method: Method = Field("gausslegendre", description="quadrature of a request that names none")
     memory_budget_mb: int = Field(
@@ -38,3 +41,13 @@ class Settings(BaseModel):
     input_size: Size | None = Field(None, description="the network's input as HEIGHT,WIDTH, if not the model's own")
     mean: Triple | None = Field(None, description="mean of each channel on the scale 0 … 1, if not the model's own")
     std: Triple | None = Field(None, description="standard deviation, as `mean`")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.n_steps > self.max_n_steps:
+            raise ValueError(f"n_steps {self.n_steps} is over max_n_steps {self.max_n_steps}; raise that too")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError("std must be above 0 for every channel")
+        if self.input_size is not None and min(self.input_size) < 1:
+            raise ValueError("input_size must be at least 1,1")
+        return self

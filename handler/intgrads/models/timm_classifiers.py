@@ -6,6 +6,7 @@ interpolation) is what timm states for the name, unless the archive's settings s
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class TimmClassifiers:
         """Read the user's weights and labels; see :meth:`Family.prepare`."""
         architecture = order.model.removeprefix("timm:")
         if not timm.is_model(architecture):
-            close = ", ".join(timm.list_models(f"*{architecture[:8]}*")[:5])
+            close = ", ".join(difflib.get_close_matches(architecture, timm.list_models(), n=5))
             raise CheckpointError(
                 f"timm {timm.__version__} has no model {architecture!r}" + (f"; near it: {close}" if close else "")
             )

@@ -1,0 +1,95 @@
+"""How far an integral is from f(x) - f(x'): what every answer says about itself.
+
+The convergence delta compares the two sides of completeness over the whole path, where errors of opposite sign cancel.
+f is known at every node, so the same comparison can be made over any part of the path, exactly and for nothing: the
+local error cuts the path into :data:`SUBINTERVALS` parts and adds the absolute errors up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RELATIVE_ERROR = 0.05
+"""A delta beyond this part of the difference is warned of, and is what a fixed rule counts as not converged."""
+
+DIFFERENCE_FLOOR = 1e-3
+"""Least difference, in logits, that an error is held against: f(x) = f(x') would ask for no error at all."""
+
+SUBINTERVALS = 8
+"""Parts of a path over which errors may cancel. More of them would ask a network of ReLUs, whose slope jumps at
+thousands of places, to resolve jumps that no attribution depends on."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is known of f along a path, for T targets.
+
+    Attributes
+    ----------
+    alphas : ndarray, (m,), float64
+        Where, increasing, from 0 to 1.
+    values : ndarray, (m, T), float64
+        f there.
+    slopes : ndarray, (m, T), float64
+        Its derivative along the path, the sum over the features of gradient times (x - x').
+    """
+
+    alphas: NDArray[np.float64]
+    values: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+
+    @property
+    def difference(self) -> NDArray[np.float64]:
+        """f(x) - f(x'), (T,)."""
+        # A network that overflows gives infinities; telling so is up to who asked.
+        with np.errstate(invalid="ignore"):
+            difference: NDArray[np.float64] = self.values[-1] - self.values[0]
+        return difference
+
+    def allowed(self, tolerance: float) -> NDArray[np.float64]:
+        """Return the error that a relative tolerance allows, (T,)."""
+        return tolerance * np.maximum(np.abs(self.difference), DIFFERENCE_FLOOR)
+
+
+def interval_errors(samples: Samples) -> NDArray[np.float64]:
+    """Return the trapezoid's error between neighbouring samples.
+
+    Returns
+    -------
+    ndarray, (m - 1, T)
+        Trapezoid of the slopes minus the true change of f, signed.
+    """
+    with np.errstate(invalid="ignore"):
+        widths = np.diff(samples.alphas)[:, None]
+        errors: NDArray[np.float64] = widths * (samples.slopes[1:] + samples.slopes[:-1]) / 2 - np.diff(
+            samples.values, axis=0
+        )
+    return errors
+
+
+def summed(errors: NDArray[np.float64], middles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the local error: signed errors added within each sub-interval, their absolute values over all of them.
+
+    Parameters
+    ----------
+    errors : ndarray, (k, T)
+        Signed errors of parts of the path.
+    middles : ndarray, (k,)
+        Where the middle of each part lies, in [0, 1]; decides the sub-interval that it counts to.
+
+    Returns
+    -------
+    ndarray, (T,)
+    """
+    totals = np.zeros((SUBINTERVALS, errors.shape[1]))
+    np.add.at(totals, (middles * SUBINTERVALS).astype(int), errors)
+    summed_up: NDArray[np.float64] = np.abs(totals).sum(0)
+    return summed_up
+
+
+def local_error(samples: Samples) -> NDArray[np.float64]:
+    """Return the local error of samples at the nodes of any rule, as the trapezoid over them makes it, (T,)."""
+    return summed(interval_errors(samples), (samples.alphas[1:] + samples.alphas[:-1]) / 2)
