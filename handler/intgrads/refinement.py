@@ -1,9 +1,9 @@
 """Refinement: nodes where the integral needs them, until its error is met.
 
 The path is cut into panels of three nodes, both ends and the middle. f is known at the nodes, so the error of each
-panel is known exactly, |quadrature - change of f|, where a textbook's adaptive rule has to estimate it. The worst panels
-are halved; all their nodes stay nodes. That error is of a sum over the features, in which theirs cancel, so how far the
-features' own integrands bend within a panel counts as much for where it is halved.
+panel is known exactly, |quadrature - change of f|, where a textbook's adaptive rule has to estimate it. The worst
+panels are halved; all their nodes stay nodes. That error is of a sum over the features, in which theirs cancel, so
+how far the features' own integrands bend within a panel counts as much for where it is halved.
 
 Where a network is smooth along the path Simpson's rule gains two orders; where its slope jumps, as with ReLUs, the
 trapezoid over the same nodes errs less. Each sub-interval takes the one whose panels err less in sum, before any
