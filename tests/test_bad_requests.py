@@ -143,6 +143,9 @@ BAD: dict[str, tuple[Call, int, str | None, str]] = {
     "an unknown field": (json_call(img_data=GOOD, colour=5), 400, "colour", "fields are"),
     "a misspelt field": (json_call(img_data=GOOD, n_step=5), 400, "n_step", "n_steps"),
     "an unknown field of a form": (call(data=JPEG, steps="9"), 400, "steps", "n_steps"),
+    "a refinement too large": (
+        json_call(img_data=GOOD, tolerance=0.1, target_class=[0] * 4, format="json"), 413, "fields", "max_evaluations",
+    ),
     "an answer too large": (
         json_call(
             img_data=GOOD, n_steps=100, fields=["integrated_directional_grads"], target_class=[0] * 4, format="json",

@@ -71,8 +71,9 @@ def test_the_json_of_prepare_input(torchserve: TorchServe, tmp_path: Path, conte
     vga = Image.open(io.BytesIO(CAT)).resize((640, 480))
     vga.save(tmp_path / "cat.png")
     out = tmp_path / "in.json"
-    script = [sys.executable, str(ROOT / "prepare_input.py"), str(tmp_path / "cat.png"), "Egyptian cat", str(out)]
-    subprocess.run(script, check=True, capture_output=True)
+    archive = str(torchserve.directory / "model_store" / "intgrads.mar")
+    script = [sys.executable, str(ROOT / "prepare_input.py"), "--archive", archive, str(tmp_path / "cat.png")]
+    subprocess.run([*script, "Egyptian cat", str(out)], check=True, capture_output=True)
     assert out.stat().st_size > 2_000_000
     headers = {"Content-Type": content_type, "Accept": "application/json"}
     reply = post(torchserve, data=out.read_bytes(), headers=headers)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from intgrads.folding import fold
 from intgrads.labels import Labels
 from intgrads.models import FAMILIES, find_family
 from intgrads.models.family import Order
@@ -58,7 +59,7 @@ def write_archive(order: Order, directory: Path) -> None:
 
 
 def open_archive(directory: Path) -> Archive:
-    """Read the files of an archive and build its network, on the CPU, in evaluation mode, parameters frozen.
+    """Read the files of an archive and build its network, on the CPU, evaluated, frozen and folded.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def open_archive(directory: Path) -> Archive:
     module = FAMILIES[manifest["family"]].build(manifest["architecture"])
     module.load_state_dict(load_file(directory / WEIGHTS), strict=True)
     network = ImageClassifier(
-        module=module.eval().requires_grad_(False),
+        module=fold(module.eval()),
         picture=PictureSpec(**manifest["picture"]),
         labels=Labels(json.loads((directory / LABELS).read_text(encoding="utf-8"))),
     )

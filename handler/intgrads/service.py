@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,16 +109,11 @@ class Service:
         replies: dict[int, Reply] = {}
         jobs: dict[int, Job] = {}
         for i, call in enumerate(calls):
-            try:
+            with _failing_alone(i, replies):
                 jobs[i] = self._prepare(call)
-            except RequestError as error:
-                replies[i] = error_reply(error)
-            except Exception as error:
-                logger.exception("a request could not be prepared")
-                replies[i] = error_reply(_internal(error))
         attributions = self._integrate(jobs, started)
         for i, job in jobs.items():
-            try:
+            with _failing_alone(i, replies):
                 attribution = attributions[i]
                 if isinstance(attribution, RequestError):
                     raise attribution
@@ -128,11 +124,6 @@ class Service:
                     "X-Intgrads-Seconds": f"{time.monotonic() - started:.3f}",
                 }
                 replies[i] = answer_reply(answer, job.request.format, headers)
-            except RequestError as error:
-                replies[i] = error_reply(error)
-            except Exception as error:
-                logger.exception("an answer could not be made")
-                replies[i] = error_reply(_internal(error))
         return [replies[i] for i in range(len(calls))]
 
     def _prepare(self, call: Call) -> Job:
@@ -173,7 +164,10 @@ class Service:
             "integrated_directional_grads": n_targets * request.most_steps * step,
             "intermediates": request.most_steps * step,
         }
-        size = sum(sizes.get(name, 0) for name in self._fields(request))
+        fields = set(self._fields(request))
+        if request.tolerance is not None:
+            fields.add("integrated_directional_grads")  # held until the weights are known
+        size = sum(sizes.get(name, 0) for name in fields)
         if request.format == "json":
             size *= 5  # a float32 takes about 20 characters
         limit = self.settings.max_answer_mb * 2**20
@@ -188,8 +182,8 @@ class Service:
         if size > limit:
             raise RequestError(
                 f"the answer would take {size / 2**20:.0f} MB, more than this archive's {self.settings.max_answer_mb}; "
-                "ask for fewer `fields` (integrated_directional_grads and intermediates grow with n_steps), steps or "
-                "targets",
+                "ask for fewer `fields` (integrated_directional_grads and intermediates grow with n_steps), n_steps "
+                "(with a tolerance: max_evaluations) or fewer targets",
                 "fields",
                 code=413,
                 type="AnswerTooLarge",
@@ -320,6 +314,18 @@ class Service:
             "input_size": [spec.height, spec.width],
             "warnings": warnings,
         }
+
+
+@contextmanager
+def _failing_alone(i: int, replies: dict[int, Reply]) -> Iterator[None]:
+    """Answer a request whose turn raises with its error, and go on with the others."""
+    try:
+        yield
+    except RequestError as error:
+        replies[i] = error_reply(error)
+    except Exception as error:
+        logger.exception("a request failed")
+        replies[i] = error_reply(_internal(error))
 
 
 def _internal(error: Exception) -> RequestError:

@@ -1,0 +1,85 @@
+"""A folded network is the plain one: outputs and input gradients agree in float64 to 1e-10."""
+
+import pytest
+import timm
+import torch
+from intgrads.folding import fold
+from torch import Tensor, nn
+from toys import small_network
+
+
+def with_statistics(module: nn.Module) -> nn.Module:
+    """Give every normalisation statistics and parameters that are not those of a new one."""
+    torch.manual_seed(1)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.running_mean, 0, 0.3)  # type: ignore[arg-type]
+            nn.init.uniform_(layer.running_var, 0.5, 2)  # type: ignore[arg-type]
+        if isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
+            nn.init.normal_(layer.weight, 1, 0.2)
+            nn.init.normal_(layer.bias, 0, 0.2)
+    return module.double().eval()
+
+
+def assert_same(plain: nn.Module, folded: nn.Module, x: Tensor) -> None:
+    x = x.double().requires_grad_()
+    expected, found = plain(x), folded(x)
+    assert (found - expected).abs().max() <= 1e-10 * expected.abs().max()
+    for target in range(2):
+        one = torch.autograd.grad(expected[:, target].sum(), x, retain_graph=True)[0]
+        other = torch.autograd.grad(found[:, target].sum(), x, retain_graph=True)[0]
+        assert (other - one).abs().max() <= 1e-10 * one.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "norms"),
+    [("tf_efficientnet_lite0", 64, 0), ("resnet10t", 64, 0), ("resnetv2_50x1_bit", 32, 0), ("densenet121", 64, None)],
+)
+def test_networks_of_timm(name: str, size: int, norms: int | None) -> None:
+    plain = with_statistics(timm.create_model(name, num_classes=5))
+    folded = fold(plain)
+    assert_same(plain, folded, torch.randn(2, 3, size, size))
+    if norms is not None:
+        assert sum(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules()) == norms
+    assert not [layer for layer in folded.modules() if type(layer).__name__ == "StdConv2d"]
+    assert not any(p.requires_grad for p in folded.parameters())
+    assert not folded.training
+
+
+def test_the_plain_network_is_left_alone() -> None:
+    plain = with_statistics(small_network())
+    before = {name: value.clone() for name, value in plain.state_dict().items()}
+    assert_same(plain, fold(plain), torch.randn(2, 3, 8, 10))
+    assert all(torch.equal(before[name], value) for name, value in plain.state_dict().items())
+
+
+def test_a_float32_network_stays_one() -> None:
+    folded = fold(small_network().eval())
+    assert {p.dtype for p in folded.parameters()} == {torch.float32}
+
+
+class Shared(nn.Module):
+    """One convolution before a normalisation and beside it, and a second normalisation of another's output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.first, self.second = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        out: Tensor = self.head((self.first(y) + y + self.second(self.conv(2 * x))).mean((2, 3)))
+        return out
+
+
+class Untraceable(Shared):
+    """What it does depends on its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.sum() > 0 else 2 * x)
+
+
+@pytest.mark.parametrize("module", [Shared, Untraceable])
+def test_what_cannot_be_folded_stays_right(module: type[nn.Module]) -> None:
+    plain = with_statistics(module())
+    assert_same(plain, fold(plain), torch.rand(2, 3, 8, 8))
