@@ -228,8 +228,11 @@ def test_grpc_is_refused_what_it_cannot_carry_and_given_the_rest() -> None:
     large = Call({"data": bytearray(json.dumps(ask).encode())}, {})
     small = Call({"data": bytearray(json.dumps({**ask, "format": "json"}).encode())}, {})
     picture = Call({"data": bytearray(JPEG)}, {})
-    replies = service.answer([large, small, picture])
-    assert [reply.status for reply in replies] == [413, 200, 200]
+    poster = {"image": base64.b64encode(encoded(pixels(1800, 1800))).decode(), "format": "png"}
+    drawn = Call({"data": bytearray(json.dumps(poster).encode())}, {})
+    replies = service.answer([large, small, picture, drawn])
+    assert [reply.status for reply in replies] == [413, 200, 200, 413]
+    assert all(len(reply.body) == 1 for reply in replies)
     assert "HTTP" in told(replies[0])["message"]
 
 

@@ -123,7 +123,11 @@ class Service:
                     "X-Intgrads-Evaluations": str(attribution.evaluations),
                     "X-Intgrads-Seconds": f"{time.monotonic() - started:.3f}",
                 }
-                replies[i] = answer_reply(answer, job.request.format, headers)
+                reply = answer_reply(answer, job.request.format, headers)
+                if job.call.is_grpc and len(reply.body) > 1:
+                    # A piece sent to a unary gRPC call hangs the worker for good.
+                    raise _too_large_for_grpc(sum(map(len, reply.body)))
+                replies[i] = reply
         return [replies[i] for i in range(len(calls))]
 
     def _prepare(self, call: Call) -> Job:
@@ -172,13 +176,7 @@ class Service:
             size *= 5  # a float32 takes about 20 characters
         limit = self.settings.max_answer_mb * 2**20
         if is_grpc and size > GRPC_LIMIT:
-            raise RequestError(
-                f"the answer would take {size / 2**20:.0f} MB and gRPC carries {GRPC_LIMIT // 2**20}; ask over HTTP, "
-                "or for fewer `fields`, or for `format` json",
-                "fields",
-                code=413,
-                type="AnswerTooLarge",
-            )
+            raise _too_large_for_grpc(size)
         if size > limit:
             raise RequestError(
                 f"the answer would take {size / 2**20:.0f} MB, more than this archive's {self.settings.max_answer_mb}; "
@@ -326,6 +324,16 @@ def _failing_alone(i: int, replies: dict[int, Reply]) -> Iterator[None]:
     except Exception as error:
         logger.exception("a request failed")
         replies[i] = error_reply(_internal(error))
+
+
+def _too_large_for_grpc(size: int) -> RequestError:
+    return RequestError(
+        f"the answer would take {size / 2**20:.0f} MB and gRPC carries {GRPC_LIMIT // 2**20}; ask over HTTP, "
+        "or for fewer `fields`, or for `format` json",
+        "fields",
+        code=413,
+        type="AnswerTooLarge",
+    )
 
 
 def _internal(error: Exception) -> RequestError:
