@@ -108,6 +108,7 @@ def _as_target(value: object) -> object:
 
 
 def _as_list(value: object) -> object:
+    """In a form a list of names is separated by commas."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
@@ -126,7 +127,7 @@ class ImageRequest(BaseModel):
     data: bytes | None = Field(None, description="the bytes of a JPEG, PNG, WebP or BMP (forms only)")
     image: str | bytes | None = Field(None, description="a JPEG, PNG, WebP or BMP in base64")
     img_data: Any = Field(None, description="an array (H, W, 3) in RGB or (3, H, W) in BGR, whole numbers 0 … 255")
-    target_class: Annotated[Target | list[Target] | None, BeforeValidator(_as_target)] = Field(
+    target_class: Target | list[Target] | None = Field(
         None, description="a label, an index, or a list of them; default the predicted class"
     )
     n_steps: WholeNumber = Field(description="quadrature nodes, a whole number of at least 1")
@@ -142,7 +143,7 @@ class ImageRequest(BaseModel):
     seed: WholeNumber = Field(
         0, ge=0, lt=2**63, description="seed of the random baseline, a whole number of at least 0"
     )
-    fields: Annotated[list[TensorField | Figure] | None, BeforeValidator(_as_list)] = Field(
+    fields: list[TensorField | Figure] | None = Field(
         None, description="the tensors to send, a list of names; default all of them, and none in json"
     )
     format: Format = Field(description="the answer's format; default gzip, or as `Accept` says")
@@ -210,10 +211,13 @@ def parse_request(call: Call, settings: Settings) -> tuple[ImageRequest, list[st
     for name in content:
         if name not in FIELDS:
             raise _unknown_field(name)
-    for name, most in (("target_class", settings.max_targets), ("fields", len(TENSOR_FIELDS) + len(FIGURES))):
-        value = content.get(name)
-        if isinstance(value, list) and len(value) > most:
-            raise RequestError(f"a list of 1 to {most}, got {len(value)}", name)
+    for name, read, least, most in (
+        ("target_class", _as_target, 1, settings.max_targets),
+        ("fields", _as_list, 0, len(TENSOR_FIELDS) + len(FIGURES)),
+    ):
+        value = content[name] = read(content.get(name))
+        if isinstance(value, list) and not least <= len(value) <= most:
+            raise RequestError(f"a list holds {least} to {most}, got {len(value)}", name)
     # JSON's null is how a program says "the default".
     content = {name: value for name, value in content.items() if value is not None}
     refined = "tolerance" in content
@@ -246,11 +250,6 @@ def parse_request(call: Call, settings: Settings) -> tuple[ImageRequest, list[st
             f"must be a whole number from {LEAST_REFINEMENT} to {settings.max_evaluations}, "
             f"got {_shorten(request.max_evaluations)}",
             "max_evaluations",
-        )
-    if isinstance(request.target_class, list) and not 1 <= len(request.target_class) <= settings.max_targets:
-        raise RequestError(
-            f"a list of targets holds 1 to {settings.max_targets} classes, got {len(request.target_class)}",
-            "target_class",
         )
     if request.format == "png" and isinstance(request.target_class, list) and len(request.target_class) > 1:
         raise RequestError("a png shows one target; send one, or another format", "target_class")
