@@ -148,7 +148,12 @@ class TorchServe:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        state = {"pid": self._process.pid, "temporary": str(temporary), "ports": self.ports}
+        state = {
+            "pid": self._process.pid,
+            "created": psutil.Process(self._process.pid).create_time(),
+            "temporary": str(temporary),
+            "ports": self.ports,
+        }
         self._process_file.write_text(json.dumps(state))
 
     def _write_config(self) -> Path:
@@ -194,7 +199,7 @@ class TorchServe:
 
     def running(self) -> bool:
         """Whether the server's process lives."""
-        return any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self._processes())
+        return self._launcher() is not None
 
     def on_these_ports(self) -> bool:
         """Whether the server that was started in this directory listens on these ports."""
@@ -204,17 +209,17 @@ class TorchServe:
 
     def started(self) -> float:
         """Return when the server was started, in seconds since the epoch; 0 where none runs."""
-        return min((process.create_time() for process in self._processes()), default=0.0)
+        launcher = self._launcher()
+        return launcher.create_time() if launcher else 0.0
 
-    def _processes(self) -> list[psutil.Process]:
-        try:
+    def _launcher(self) -> psutil.Process | None:
+        """Return the process that was started here, unless it has ended or its number has been given to another."""
+        with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
             state = json.loads(self._process_file.read_text())
             launcher = psutil.Process(state["pid"])
-            if "torchserve" not in " ".join(launcher.cmdline()):
-                return []  # the number has been given to somebody else
-            return [launcher, *launcher.children(recursive=True)]
-        except (OSError, ValueError, KeyError, psutil.Error):
-            return []
+            if launcher.create_time() == state["created"] and launcher.status() != psutil.STATUS_ZOMBIE:
+                return launcher
+        return None
 
     def log(self, name: str) -> str:
         """Return a log file's text; empty where there is none."""
@@ -230,7 +235,11 @@ class TorchServe:
     # ------------------------------------------------------------------ stop
     def stop(self) -> bool:
         """Stop the server and its workers; return whether one was running."""
-        processes = self._processes()
+        launcher = self._launcher()
+        processes = []
+        if launcher is not None:
+            with contextlib.suppress(psutil.Error):
+                processes = [launcher, *launcher.children(recursive=True)]
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.terminate()

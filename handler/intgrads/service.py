@@ -168,12 +168,12 @@ class Service:
             "integrated_directional_grads": n_targets * request.most_steps * step,
             "intermediates": request.most_steps * step,
         }
-        fields = set(self._fields(request))
-        if request.tolerance is not None:
-            fields.add("integrated_directional_grads")  # held until the weights are known
-        size = sum(sizes.get(name, 0) for name in fields)
+        size = sum(sizes.get(name, 0) for name in self._fields(request))
         if request.format == "json":
             size *= 5  # a float32 takes about 20 characters
+        if request.tolerance is not None:
+            # A refinement holds its gradients until their weights are known, whether they are sent or not.
+            size = max(size, sizes["integrated_directional_grads"])
         limit = self.settings.max_answer_mb * 2**20
         if is_grpc and size > GRPC_LIMIT:
             raise _too_large_for_grpc(size)
