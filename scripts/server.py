@@ -226,11 +226,17 @@ class TorchServe:
         path = self.directory / "logs" / name
         return path.read_text(errors="replace") if path.is_file() else ""
 
-    def last_words(self, lines: int = 25) -> str:
-        """Return the last lines of the worker's log, and of the console where that is empty."""
+    def last_words(self, lines: int = 15) -> str:
+        """Return what the worker said of its failure.
+
+        Its errors, where there are any: the last of a worker's tracebacks is often only TorchServe's "No module named
+        ts.torch_handler.handler", and the cause is the one before. Else the last lines of its log, or of the console.
+        """
         text = self.log("model_log.log") or self.log("console.log")
-        kept = [line for line in text.splitlines() if "ts_log" not in line][-lines:]
-        return "\n".join(f"  | {line[:300]}" for line in kept) + f"\n  (all of it: {self.directory / 'logs'})"
+        said = [re.sub(r"^.*? MODEL_LOG - ", "", line)[:300] for line in text.splitlines()]
+        errors = dict.fromkeys(line for line in said if re.match(r"[\w.]*(Error|Exception|Exit|Interrupt)\b", line))
+        kept = list(errors)[-lines:] or said[-lines:]
+        return "\n".join(f"  | {line}" for line in kept) + f"\n  (all of it: {self.directory / 'logs'})"
 
     # ------------------------------------------------------------------ stop
     def stop(self) -> bool:

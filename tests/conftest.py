@@ -37,7 +37,7 @@ def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     small = Order(f"timm:{TINY}", tiny / "w.pth", ["cat", "dog", "horse"], settings)
     make_archive(small, "batches", batch_size=4, store=store)
     damaged = make_archive(small, "damaged", store=store)
-    _spoil(damaged)
+    rewrite(damaged, MANIFEST, b'"family": "timm"', b'"family": "what"')
     models = ["intgrads.mar", "batches.mar", "damaged.mar"]
     server = TorchServe(directory, free_ports(5), models, store)
     server.start()
@@ -48,11 +48,12 @@ def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         server.stop()
 
 
-def _spoil(archive: Path) -> None:
-    """Give an archive a manifest of a family that nobody knows."""
+def rewrite(archive: Path, name: str, before: bytes, after: bytes) -> None:
+    """Change what one file of an archive says."""
     with zipfile.ZipFile(archive) as whole:
-        files = {name: whole.read(name) for name in whole.namelist() if not name.endswith("/")}
-    files[MANIFEST] = files[MANIFEST].replace(b'"family": "timm"', b'"family": "what"')
-    with zipfile.ZipFile(archive, "w") as spoilt:
-        for name, content in files.items():
-            spoilt.writestr(name, content)
+        files = {part: whole.read(part) for part in whole.namelist() if not part.endswith("/")}
+    assert before in files[name]
+    files[name] = files[name].replace(before, after)
+    with zipfile.ZipFile(archive, "w") as changed:
+        for part, content in files.items():
+            changed.writestr(part, content)
