@@ -16,10 +16,10 @@ process held before.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -97,7 +97,7 @@ def _seconds(action: Callable[[], object]) -> float:
 
 def floor_flops(module: nn.Module, x: Tensor) -> int:
     """Return the FLOPs of all steps, forward and backward to the input."""
-    point = x.clone().requires_grad_()
+    point = x.clone().requires_grad_() * 1  # the counter cannot follow a gradient to a leaf
     with FlopCounterMode(display=False) as counter:
         torch.autograd.grad(module.requires_grad_(False)(point)[:, 0].sum(), point)
     return STEPS * int(counter.get_total_flops())
@@ -114,9 +114,17 @@ def print_memory(name: str, way: str) -> None:
     """Print the growth of this process's peak while it computes once."""
     module, x = network(name)
     action = WAYS[way](module, x)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ctypes.CDLL(None).malloc_trim(0)  # give back what loading freed, or the action would use it unseen
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
+    before = memory("VmRSS")
     action()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print((memory("VmHWM") - before) / 1024)
+
+
+def memory(name: str) -> int:
+    """Return a line of Linux's account of this process, in KiB; getrusage would count its parent's peak too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{name}:")[1].split()[0])
 
 
 def compare(name: str, threads: int, rounds: int) -> dict[str, object]:

@@ -183,8 +183,9 @@ def test_a_network_that_gives_no_numbers_says_so() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.log(x.flatten(1)[:, :3] * 0)
 
-    error = told(small_service(Broken()).answer([json_call(img_data=GOOD)])[0])
-    assert (error["code"], error["type"]) == (422, "NotFinite")
+    for options in ({}, {"tolerance": 0.1}):
+        error = told(small_service(Broken()).answer([json_call(img_data=GOOD, **options)])[0])
+        assert (error["code"], error["type"]) == (422, "NotFinite")
 
 
 def test_a_failure_of_our_own_is_told_as_one_and_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

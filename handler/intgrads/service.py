@@ -111,12 +111,12 @@ class Service:
         for i, call in enumerate(calls):
             with _failing_alone(i, replies):
                 jobs[i] = self._prepare(call)
-        attributions = self._integrate(jobs, started)
+        stopped = self._integrate(jobs, started)
         for i, job in jobs.items():
             with _failing_alone(i, replies):
-                attribution = attributions[i]
-                if isinstance(attribution, RequestError):
-                    raise attribution
+                if not job.integral.complete:
+                    raise stopped
+                attribution = job.integral.finish()
                 answer = self._answer(job, attribution)
                 headers = {
                     "X-Intgrads-Convergence-Delta": _plain(answer.info["convergence_delta"]),
@@ -187,7 +187,8 @@ class Service:
                 type="AnswerTooLarge",
             )
 
-    def _integrate(self, jobs: dict[int, Job], started: float) -> dict[int, Attribution | RequestError]:
+    def _integrate(self, jobs: dict[int, Job], started: float) -> RequestError:
+        """Integrate all jobs together; return what to tell those that are not complete."""
         deadline = started + self.settings.response_timeout
 
         def in_time() -> None:
@@ -210,7 +211,7 @@ class Service:
         except Exception as error:
             logger.exception("integration failed")
             reason = _internal(error)
-        return {i: job.integral.finish() if job.integral.complete else reason for i, job in jobs.items()}
+        return reason
 
     def _answer(self, job: Job, attribution: Attribution) -> Answer:
         if not torch.isfinite(attribution.integrated_gradients).all():
