@@ -203,19 +203,24 @@ class TorchServe:
 
     def on_these_ports(self) -> bool:
         """Whether the server that was started in this directory listens on these ports."""
-        with contextlib.suppress(OSError, ValueError):
-            return bool(json.loads(self._process_file.read_text()).get("ports") == self.ports)
-        return False
+        return bool(self._state().get("ports") == self.ports)
 
     def started(self) -> float:
         """Return when the server was started, in seconds since the epoch; 0 where none runs."""
         launcher = self._launcher()
         return launcher.create_time() if launcher else 0.0
 
+    def _state(self) -> dict[str, Any]:
+        """Return what was noted of the server that was started here; empty where there was none."""
+        with contextlib.suppress(OSError, ValueError):
+            state: dict[str, Any] = json.loads(self._process_file.read_text())
+            return state
+        return {}
+
     def _launcher(self) -> psutil.Process | None:
         """Return the process that was started here, unless it has ended or its number has been given to another."""
-        with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
-            state = json.loads(self._process_file.read_text())
+        state = self._state()
+        with contextlib.suppress(KeyError, psutil.Error):
             launcher = psutil.Process(state["pid"])
             if launcher.create_time() == state["created"] and launcher.status() != psutil.STATUS_ZOMBIE:
                 return launcher
@@ -254,7 +259,7 @@ class TorchServe:
             process.kill()
         if self._process is not None:
             self._process.wait()
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            shutil.rmtree(json.loads(self._process_file.read_text())["temporary"], ignore_errors=True)
+        with contextlib.suppress(KeyError):
+            shutil.rmtree(self._state()["temporary"], ignore_errors=True)
         self._process_file.unlink(missing_ok=True)
         return bool(processes)

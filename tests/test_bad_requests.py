@@ -226,14 +226,15 @@ def test_work_beyond_the_time_allowed_is_refused_and_what_was_done_is_answered()
 def test_grpc_is_refused_what_it_cannot_carry_and_given_the_rest() -> None:
     """A gRPC call has no Host header and one field of bytes, a picture or JSON."""
     service = small_service()
-    ask = {"img_data": GOOD, "n_steps": 1000, "target_class": [0, 1, 2, 0, 1]}
+    ask = {"img_data": GOOD, "n_steps": 1000, "target_class": [0, 1, 2] * 4}
     large = Call({"data": bytearray(json.dumps(ask).encode())}, {})
     small = Call({"data": bytearray(json.dumps({**ask, "format": "json"}).encode())}, {})
     picture = Call({"data": bytearray(JPEG)}, {})
     poster = {"image": base64.b64encode(encoded(pixels(1800, 1800))).decode(), "format": "png"}
     drawn = Call({"data": bytearray(json.dumps(poster).encode())}, {})
-    replies = service.answer([large, small, picture, drawn])
-    assert [reply.status for reply in replies] == [413, 200, 200, 413]
+    refined = Call({"data": bytearray(json.dumps({**ask, "format": "json", "tolerance": 0.5}).encode())}, {})
+    replies = service.answer([large, small, picture, drawn, refined])
+    assert [reply.status for reply in replies] == [413, 200, 200, 413, 200]
     assert all(len(reply.body) == 1 for reply in replies)
     assert "HTTP" in told(replies[0])["message"]
 

@@ -70,6 +70,11 @@ def interval_errors(samples: Samples) -> NDArray[np.float64]:
     return errors
 
 
+def subinterval(middles: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return which sub-interval each part of the path counts to, by where its middle lies, in [0, 1)."""
+    return (middles * SUBINTERVALS).astype(np.int64)
+
+
 def summed(errors: NDArray[np.float64], middles: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the local error: signed errors added within each sub-interval, their absolute values over all of them.
 
@@ -85,7 +90,7 @@ def summed(errors: NDArray[np.float64], middles: NDArray[np.float64]) -> NDArray
     ndarray, (T,)
     """
     totals = np.zeros((SUBINTERVALS, errors.shape[1]))
-    np.add.at(totals, (middles * SUBINTERVALS).astype(int), errors)
+    np.add.at(totals, subinterval(middles), errors)
     summed_up: NDArray[np.float64] = np.abs(totals).sum(0)
     return summed_up
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from intgrads.convergence import SUBINTERVALS, Samples, summed
+from intgrads.convergence import SUBINTERVALS, Samples, subinterval, summed
 from intgrads.quadrature import Rule
 
 LEAST_REFINEMENT = 2 * SUBINTERVALS + 1
@@ -79,9 +79,9 @@ class Refinement:
         bend : Bend
             How far the features' integrands at a panel's nodes are from a straight line.
         """
-        if (self.local_error(samples) <= samples.allowed(self.tolerance)).all():
-            return []
         errors, _ = self._errors(samples)
+        if (summed(errors, self._panels[:, 1]) <= samples.allowed(self.tolerance)).all():
+            return []
         bends = np.stack([(b - a) * bend(a, m, b) for a, m, b in self._panels.tolist()])
         worst = _share(errors / samples.allowed(self.tolerance)) + _share(bends)
         worst[self._panels[:, 2] - self._panels[:, 0] <= LEAST_WIDTH] = 0
@@ -121,7 +121,7 @@ class Refinement:
             slopes = samples.slopes[at]
             trapezoid = widths * np.einsum("n,pnt->pt", TRAPEZOID, slopes) - change
             simpson = widths * np.einsum("n,pnt->pt", SIMPSON, slopes) - change
-        part = (self._panels[:, 1] * SUBINTERVALS).astype(int)
+        part = subinterval(self._panels[:, 1])
         sums = np.zeros((2, SUBINTERVALS))
         np.add.at(sums[0], part, np.abs(trapezoid).sum(1))
         np.add.at(sums[1], part, np.abs(simpson).sum(1))

@@ -171,13 +171,12 @@ class Service:
         size = sum(sizes.get(name, 0) for name in self._fields(request))
         if request.format == "json":
             size *= 5  # a float32 takes about 20 characters
+        if is_grpc and size > GRPC_LIMIT:
+            raise _too_large_for_grpc(size)
         if request.tolerance is not None:
             # A refinement holds its gradients until their weights are known, whether they are sent or not.
             size = max(size, sizes["integrated_directional_grads"])
-        limit = self.settings.max_answer_mb * 2**20
-        if is_grpc and size > GRPC_LIMIT:
-            raise _too_large_for_grpc(size)
-        if size > limit:
+        if size > self.settings.max_answer_mb * 2**20:
             raise RequestError(
                 f"the answer would take {size / 2**20:.0f} MB, more than this archive's {self.settings.max_answer_mb}; "
                 "ask for fewer `fields` (integrated_directional_grads and intermediates grow with n_steps), n_steps "
@@ -206,11 +205,8 @@ class Service:
         reason = RequestError("")
         try:
             integrate(self.network.module, integrals, self.chunk_rows, in_time)
-        except RequestError as error:
-            reason = error
         except Exception as error:
-            logger.exception("integration failed")
-            reason = _internal(error)
+            reason = _told(error)
         return reason
 
     def _answer(self, job: Job, attribution: Attribution) -> Answer:
@@ -320,11 +316,16 @@ def _failing_alone(i: int, replies: dict[int, Reply]) -> Iterator[None]:
     """Answer a request whose turn raises with its error, and go on with the others."""
     try:
         yield
-    except RequestError as error:
-        replies[i] = error_reply(error)
     except Exception as error:
-        logger.exception("a request failed")
-        replies[i] = error_reply(_internal(error))
+        replies[i] = error_reply(_told(error))
+
+
+def _told(error: Exception) -> RequestError:
+    """Return what the caller is told of an error; one that is not the caller's is logged."""
+    if isinstance(error, RequestError):
+        return error
+    logger.error("a request failed", exc_info=error)
+    return _internal(error)
 
 
 def _too_large_for_grpc(size: int) -> RequestError:
