@@ -10,14 +10,15 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 
-from intgrads.folding import fold
 from intgrads.labels import Labels
 from intgrads.models import FAMILIES, find_family
 from intgrads.models.family import Order
 from intgrads.models.image import ImageClassifier
 from intgrads.pictures import PictureSpec
+from intgrads.preparation import prepare
 from intgrads.settings import Settings
 
 MANIFEST = "intgrads.json"
@@ -58,8 +59,8 @@ def write_archive(order: Order, directory: Path) -> None:
     save_file(ingredients.weights, directory / WEIGHTS)
 
 
-def open_archive(directory: Path) -> Archive:
-    """Read the files of an archive and build its network, on the CPU, evaluated, frozen and folded.
+def open_archive(directory: Path, device: torch.device) -> Archive:
+    """Read the files of an archive and build its network, prepared to run on a device.
 
     Raises
     ------
@@ -69,9 +70,10 @@ def open_archive(directory: Path) -> Archive:
     manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     module = FAMILIES[manifest["family"]].build(manifest["architecture"])
     module.load_state_dict(load_file(directory / WEIGHTS), strict=True)
+    picture = PictureSpec(**manifest["picture"])
     network = ImageClassifier(
-        module=fold(module.eval()),
-        picture=PictureSpec(**manifest["picture"]),
+        module=prepare(module.eval(), picture.shape, device),
+        picture=picture,
         labels=Labels(json.loads((directory / LABELS).read_text(encoding="utf-8"))),
     )
     return Archive(manifest["model"], network, Settings.model_validate(manifest["settings"]))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from intgrads.archive import open_archive
 from intgrads.attribution import Attribution, PathIntegral, integrate, is_out_of_memory
@@ -28,6 +28,7 @@ from intgrads.devices import chunk_rows, memory_of_a_row, set_threads
 from intgrads.errors import RequestError
 from intgrads.models.image import ImageClassifier
 from intgrads.pictures import Picture
+from intgrads.precision import PRECISIONS, Precision, at_precision
 from intgrads.rendering import heat_map, to_png
 from intgrads.request import FORMATS, TENSOR_FIELDS, Call, ImageRequest, parse_request
 from intgrads.response import Answer, Reply, answer_reply, error_reply
@@ -72,12 +73,12 @@ class Service:
         self.device = device
         row = memory_of_a_row(network.module, network.shape, device)
         self.chunk_rows = chunk_rows(settings.memory_budget_mb, row)
+        self._networks: dict[Precision, nn.Module] = {}
 
     @classmethod
     def load(cls, directory: Path, device: torch.device) -> Service:
         """Load the archive that was unpacked in a directory onto a device."""
-        archive = open_archive(directory)
-        archive.network.module.to(device)
+        archive = open_archive(directory, device)
         return cls(archive.model, archive.network, archive.settings, device)
 
     def describe(self) -> dict[str, Any]:
@@ -201,13 +202,22 @@ class Service:
                 )
 
         # Small requests first, so that those which are done at the deadline are answered.
-        integrals = sorted((job.integral for job in jobs.values()), key=lambda integral: integral.cost)
+        ordered = sorted(jobs.values(), key=lambda job: job.integral.cost)
         reason = RequestError("")
         try:
-            integrate(self.network.module, integrals, self.chunk_rows, in_time)
+            for precision in PRECISIONS:
+                integrals = [job.integral for job in ordered if job.request.precision == precision]
+                if integrals:
+                    integrate(self._network_at(precision), integrals, self.chunk_rows, in_time)
         except Exception as error:
             reason = _told(error)
         return reason
+
+    def _network_at(self, precision: Precision) -> nn.Module:
+        """Return the network at a precision, made at the first request for it."""
+        if precision not in self._networks:
+            self._networks[precision] = at_precision(self.network.module, precision)
+        return self._networks[precision]
 
     def _answer(self, job: Job, attribution: Attribution) -> Answer:
         if not torch.isfinite(attribution.integrated_gradients).all():
@@ -303,6 +313,7 @@ class Service:
             "n_steps": len(attribution.alphas),
             "method": "refined" if request.tolerance else request.method,
             "tolerance": request.tolerance,
+            "precision": request.precision,
             "baseline": request.baseline,
             "seed": request.seed,
             "picture_size": list(picture.size),
