@@ -1,4 +1,4 @@
-"""BiT is the published network: against an implementation of its own from the paper's facts, over the authors' names."""
+"""BiT is the published network: against a second writing of the paper's facts, over the authors' names."""
 
 import zipfile
 from pathlib import Path
@@ -186,7 +186,11 @@ def test_the_authors_npz_and_both_kinds_of_names_make_the_same_archive(
         ("bit-small", {"head.gn.bias": torch.ones(5)}, ["head.gn.bias is (5,), expected (128,)"]),
         ("bit-small", {"head.gn.bias": torch.full((128,), torch.nan)}, ["not finite: head.gn.bias"]),
         ("bit-small", {"head.conv.bias": torch.ones(12), "head.conv.weight": torch.ones(12, 128, 1, 1)}, ["--labels"]),
-        ("bit-small", {"head.conv.bias": torch.ones(0), "head.conv.weight": torch.ones(0, 128, 1, 1)}, ["expected (10,"]),
+        (
+            "bit-small",
+            {"head.conv.bias": torch.ones(0), "head.conv.weight": torch.ones(0, 128, 1, 1)},
+            ["expected (10,"],
+        ),
         ("bit-small", None, ["--weights"]),
     ],
 )

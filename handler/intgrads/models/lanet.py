@@ -37,9 +37,9 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {"lanet": {"cells": 24, "channels": 1
 
 
 class StandardisedConv2d(nn.Conv2d):
-    """A convolution without bias whose weights are standardised for each output channel (Qiao et al., arXiv 1903.10520).
+    """A 1 × 1 convolution with the weights of each output channel standardised (Qiao et al., arXiv 1903.10520).
 
-    With the standard deviation of a sample, plus 1e-5: not the variance plus epsilon of timm's StdConv2d.
+    By the standard deviation of a sample, plus 1e-5; timm's StdConv2d has the root of the variance plus epsilon.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
