@@ -35,7 +35,7 @@ _PLAIN_ARRAYS = {
     ("_codecs", "encode"),
 }
 
-_PLAIN_VALUES = [
+_PLAIN_VALUES: list[Any] = [
     argparse.Namespace,
     np.dtype,
     type(np.dtype(np.float64)),

@@ -60,15 +60,16 @@ def fold(module: nn.Module) -> nn.Module:
 def fold_standardisation(module: nn.Module) -> None:
     """Replace, in place, each weight-standardised convolution by a plain one."""
     for parent in list(module.modules()):
-        for name, layer in list(parent.named_children()):
-            if type(layer) is StdConv2d:
+        children: list[tuple[str, Any]] = list(parent.named_children())
+        for name, layer in children:
+            if isinstance(layer, StandardisedConv2d):
+                setattr(parent, name, _plain(layer, layer.standardised().detach()))
+            elif type(layer) is StdConv2d:
                 weight = layer.weight.detach()
                 standardised = functional.batch_norm(
                     weight.reshape(1, len(weight), -1), None, None, training=True, momentum=0.0, eps=layer.eps
                 ).reshape_as(weight)
                 setattr(parent, name, _plain(layer, standardised))
-            elif type(layer) is StandardisedConv2d:
-                setattr(parent, name, _plain(layer, layer.standardised().detach()))
 
 
 def _plain(layer: nn.Conv2d, weight: Tensor) -> nn.Conv2d:
@@ -128,7 +129,7 @@ def _convolutions_before(node: fx.Node, layers: dict[str, Any]) -> list[nn.Conv2
         parts = list(before.args[0]) if len(before.users) == 1 else []  # type: ignore[arg-type]
     convolutions = []
     for part in parts:
-        layer = layers.get(part.target) if isinstance(part, fx.Node) and part.op == "call_module" else None
+        layer = layers.get(str(part.target)) if isinstance(part, fx.Node) and part.op == "call_module" else None
         if not isinstance(layer, nn.Conv2d) or len(part.users) > 1:
             return []
         if sum(other.target == part.target for other in node.graph.nodes) > 1:
