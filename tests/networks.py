@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from intgrads.models import bit, lanet
-from torch import Tensor
+from torch import Tensor, nn
 
 BIT_SMALL: dict[str, Any] = {"units": [1, 2], "width": 1, "stem_channels": 32, "channels": [128, 128]}
 LANET_SMALL: dict[str, Any] = {"cells": 4, "channels": 8, "stem_multiplier": 3}
@@ -43,9 +43,14 @@ def random_bit(model: str, classes: int, seed: int = 0) -> dict[str, Tensor]:
 
 
 def random_lanet(model: str, classes: int, seed: int = 0) -> dict[str, Tensor]:
-    """Return a checkpoint of LaNet, its auxiliary head among the weights."""
-    with torch.device("meta"):
-        state = lanet.LaNet().build(lanet.ARCHITECTURES[model] | {"num_classes": classes}).state_dict()
+    """Return a checkpoint of LaNet, its auxiliary head among the weights, its statistics those of random pictures."""
+    network = lanet.LaNet().build(lanet.ARCHITECTURES[model] | {"num_classes": classes})
+    network.load_state_dict(randomised(network.state_dict(), seed))
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed)))
     auxiliary = {
         "auxiliary_head.features.2.weight": torch.empty(128, 2048, 1, 1),
         "auxiliary_head.features.3.running_var": torch.empty(128),
@@ -53,4 +58,4 @@ def random_lanet(model: str, classes: int, seed: int = 0) -> dict[str, Tensor]:
         "auxiliary_head.classifier.weight": torch.empty(classes, 768),
         "auxiliary_head.classifier.bias": torch.empty(classes),
     }
-    return randomised(state | auxiliary, seed)
+    return dict(network.state_dict()) | randomised(auxiliary, seed)

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from intgrads.models.lanet import StandardisedConv2d
+from intgrads.models.lanet import StandardisedConv2d, standardised
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +41,10 @@ def fold(module: nn.Module) -> nn.Module:
     Returns
     -------
     nn.Module
-        In evaluation mode, parameters frozen, of the same type; folded in float64. Where a network cannot be traced
-        its batch normalisations stay, and that is logged.
+        In evaluation mode, parameters frozen, of the same type; each layer is folded in float64. Where a network
+        cannot be traced its batch normalisations stay, and that is logged.
     """
-    dtype = next(module.parameters(), torch.empty(0)).dtype
-    folded = copy.deepcopy(module).double()
+    folded = copy.deepcopy(module)
     fold_standardisation(folded)
     try:
         graph = _LayersAsLeaves().trace(folded)
@@ -54,7 +53,7 @@ def fold(module: nn.Module) -> nn.Module:
     else:
         folded = fx.GraphModule(folded, graph)
         fold_batch_norm(folded)
-    return folded.to(dtype).eval().requires_grad_(False)
+    return folded.eval().requires_grad_(False)
 
 
 def fold_standardisation(module: nn.Module) -> None:
@@ -63,13 +62,11 @@ def fold_standardisation(module: nn.Module) -> None:
         children: list[tuple[str, Any]] = list(parent.named_children())
         for name, layer in children:
             if isinstance(layer, StandardisedConv2d):
-                setattr(parent, name, _plain(layer, layer.standardised().detach()))
+                setattr(parent, name, _plain(layer, standardised(layer.weight.detach().double())))
             elif type(layer) is StdConv2d:
-                weight = layer.weight.detach()
-                standardised = functional.batch_norm(
-                    weight.reshape(1, len(weight), -1), None, None, training=True, momentum=0.0, eps=layer.eps
-                ).reshape_as(weight)
-                setattr(parent, name, _plain(layer, standardised))
+                weight = layer.weight.detach().double().flatten(1)[None]
+                weight = functional.batch_norm(weight, None, None, training=True, momentum=0.0, eps=layer.eps)
+                setattr(parent, name, _plain(layer, weight.reshape_as(layer.weight)))
 
 
 def _plain(layer: nn.Conv2d, weight: Tensor) -> nn.Conv2d:
@@ -82,10 +79,9 @@ def _plain(layer: nn.Conv2d, weight: Tensor) -> nn.Conv2d:
         layer.dilation,  # type: ignore[arg-type]
         layer.groups,
         bias=layer.bias is not None,
-        device=weight.device,
-        dtype=weight.dtype,
+        device="meta",
     )
-    plain.weight = nn.Parameter(weight)
+    plain.weight = nn.Parameter(weight.to(layer.weight.dtype))
     if layer.bias is not None:
         plain.bias = nn.Parameter(layer.bias.detach())
     return plain
@@ -105,15 +101,11 @@ def fold_batch_norm(traced: fx.GraphModule) -> None:
         first = 0
         for convolution in convolutions:
             part = slice(first, first := first + convolution.out_channels)
-            convolution.weight, convolution.bias = fuse_conv_bn_weights(
-                convolution.weight,
-                convolution.bias,
-                norm.running_mean[part],
-                norm.running_var[part],  # type: ignore[index]
-                norm.eps,
-                None if norm.weight is None else norm.weight[part],
-                None if norm.bias is None else norm.bias[part],
-            )
+            old = [convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias]
+            precise = [None if tensor is None else tensor.detach().double() for tensor in old]
+            weight, bias, mean, var, scale, shift = precise[:2] + [None if t is None else t[part] for t in precise[2:]]
+            folded = fuse_conv_bn_weights(weight, bias, mean, var, norm.eps, scale, shift)  # type: ignore[arg-type]
+            convolution.weight, convolution.bias = (nn.Parameter(p.to(convolution.weight.dtype)) for p in folded)
         if convolutions:
             # timm's normalisation carries the activation that follows it.
             rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()

@@ -45,14 +45,15 @@ class StandardisedConv2d(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, kernel_size=1, bias=False)
 
-    def standardised(self) -> Tensor:
-        """Return the weights that are applied, (outputs, inputs, 1, 1)."""
-        deviation, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True)
-        return (self.weight - mean) / (deviation + 1e-5)
-
     def forward(self, x: Tensor) -> Tensor:
         """Convolve."""
-        return functional.conv2d(x, self.standardised())
+        return functional.conv2d(x, standardised(self.weight))
+
+
+def standardised(weight: Tensor) -> Tensor:
+    """Return the weights that are applied, (outputs, inputs, 1, 1)."""
+    deviation, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
+    return (weight - mean) / (deviation + 1e-5)
 
 
 class Preparation(nn.Module):
