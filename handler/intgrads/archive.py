@@ -69,7 +69,8 @@ def open_archive(directory: Path, device: torch.device) -> Archive:
     """
     manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     module = FAMILIES[manifest["family"]].build(manifest["architecture"])
-    module.load_state_dict(load_file(directory / WEIGHTS), strict=True)
+    # Assigned, not copied: the largest networks fill gigabytes.
+    module.load_state_dict(load_file(directory / WEIGHTS), strict=True, assign=True)
     picture = PictureSpec(**manifest["picture"])
     network = ImageClassifier(
         module=prepare(module.eval(), picture.shape, device),

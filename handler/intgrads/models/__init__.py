@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from intgrads.models.bit import BiT
 from intgrads.models.demo_image import DemoImage
 from intgrads.models.family import Family
+from intgrads.models.lanet import LaNet
 from intgrads.models.timm_classifiers import TimmClassifiers
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (DemoImage(), TimmClassifiers())}
+FAMILIES: dict[str, Family] = {family.name: family for family in (DemoImage(), BiT(), LaNet(), TimmClassifiers())}
 
 
 def find_family(model: str) -> Family:
