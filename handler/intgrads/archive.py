@@ -24,6 +24,7 @@ from intgrads.settings import Settings
 MANIFEST = "intgrads.json"
 LABELS = "labels.json"
 WEIGHTS = "weights.safetensors"
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def write_archive(order: Order, directory: Path) -> None:
     save_file(ingredients.weights, directory / WEIGHTS)
 
 
-def open_archive(directory: Path, device: torch.device) -> Archive:
+def open_archive(directory: Path, device: torch.device = CPU) -> Archive:
     """Read the files of an archive and build its network, prepared to run on a device.
 
     Raises
