@@ -1,37 +1,36 @@
 """From a batch of calls to a batch of replies: the way of a request, in order.
 
-parse (request.py) → decode and prepare the picture (pictures.py, baselines.py) → check that the answer can be sent →
-integrate all requests of the batch together (attribution.py) → build and encode each answer (response.py). A request
-that fails at any of these steps is answered with its own error and leaves the others alone.
+parse (request.py) → read what was sent and prepare it (models/image.py or models/text.py) → check that the answer can be
+sent → integrate all requests of the batch (attribution.py) → build and encode each answer (response.py). A request that
+fails at any of these steps is answered with its own error and leaves the others alone. What is particular to pictures or
+to text lies behind the seam of subjects.py.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from intgrads.archive import open_archive
 from intgrads.attribution import Attribution, PathIntegral, integrate, is_out_of_memory
 from intgrads.attribution import Path as IntegrationPath
-from intgrads.baselines import image_baseline
 from intgrads.convergence import RELATIVE_ERROR
-from intgrads.devices import chunk_rows, memory_of_a_row, set_threads
+from intgrads.devices import MOST_ROWS, OnDevice, chunk_rows, memory_of_a_row, set_threads
 from intgrads.errors import RequestError
-from intgrads.models.image import ImageClassifier
-from intgrads.pictures import Picture
-from intgrads.rendering import heat_map, to_png
-from intgrads.request import FORMATS, TENSOR_FIELDS, Call, ImageRequest, parse_request
+from intgrads.request import Call, Request, parse_request
 from intgrads.response import Answer, Reply, answer_reply, error_reply
 from intgrads.settings import Settings
+from intgrads.subjects import Classifier, Subject
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +42,22 @@ TOP = 5
 
 
 @dataclass
+class Part:
+    """One input of a request on its way: a picture, or one of its texts."""
+
+    subject: Subject
+    forward: nn.Module
+    integral: PathIntegral
+    failure: RequestError | None = None
+
+
+@dataclass
 class Job:
     """A request on its way: what was asked, and what was made of it so far."""
 
     call: Call
-    request: ImageRequest
-    picture: Picture
-    integral: PathIntegral
+    request: Request
+    parts: list[Part]
     notes: list[str]
 
 
@@ -60,37 +68,60 @@ class Service:
     ----------
     name : str
         What the archive calls its model.
-    network : ImageClassifier
+    network : Classifier
     settings : Settings
     device : torch.device
+        Where the network is.
+    copies : sequence of (nn.Module, torch.device)
+        Copies of its module on further devices, which share its work.
     """
 
-    def __init__(self, name: str, network: ImageClassifier, settings: Settings, device: torch.device) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: Classifier,
+        settings: Settings,
+        device: torch.device,
+        copies: Sequence[tuple[nn.Module, torch.device]] = (),
+    ) -> None:
         self.name = name
         self.network = network
         self.settings = settings
         self.device = device
-        row = memory_of_a_row(network.module, network.shape, device)
-        self.chunk_rows = chunk_rows(settings.memory_budget_mb, row)
+        self.copies = list(copies)
+        self.chunk_rows = MOST_ROWS
+        self._row_memory: dict[tuple[int, ...], int] = {}
+        if network.shape is not None:
+            self._rows(network.module, network.shape)
 
     @classmethod
     def load(cls, directory: Path, device: torch.device) -> Service:
-        """Load the archive that was unpacked in a directory onto a device."""
+        """Load the archive that was unpacked in a directory onto a device, or those that its settings name."""
         archive = open_archive(directory)
-        archive.network.module.to(device)
-        return cls(archive.model, archive.network, archive.settings, device)
+        devices = [torch.device(name) for name in archive.settings.devices or ()] or [device]
+        copies = [(copy.deepcopy(archive.network.module).to(further), further) for further in devices[1:]]
+        archive.network.module.to(devices[0])
+        return cls(archive.model, archive.network, archive.settings, devices[0], copies)
 
     def describe(self) -> dict[str, Any]:
         """Return what this archive takes and gives, for ``GET /models/NAME?customized=true``."""
+        request = self.network.request
         return {
             "model": self.name,
+            "takes": request.takes,
             "classes": len(self.network.labels),
-            "input_size": [self.network.picture.height, self.network.picture.width],
+            **self.network.describe(),
             "device": str(self.device),
             "settings": self.settings.model_dump(exclude_none=True),
-            "fields": {name: field.description for name, field in ImageRequest.model_fields.items()},
-            "formats": list(FORMATS),
+            "fields": {name: field.description for name, field in request.model_fields.items()},
+            "formats": list(request.formats()),
         }
+
+    def _rows(self, forward: nn.Module, shape: tuple[int, ...]) -> int:
+        """Return how many points of a shape a batch may have."""
+        if shape not in self._row_memory:
+            self._row_memory[shape] = memory_of_a_row(forward, shape, self.device)
+        return min(self.chunk_rows, chunk_rows(self.settings.memory_budget_mb, self._row_memory[shape]))
 
     def answer(self, calls: Sequence[Call]) -> list[Reply]:
         """Answer a batch.
@@ -111,19 +142,16 @@ class Service:
         for i, call in enumerate(calls):
             with _failing_alone(i, replies):
                 jobs[i] = self._prepare(call)
-        stopped = self._integrate(jobs, started)
+        self._integrate([part for job in jobs.values() for part in job.parts], started)
         for i, job in jobs.items():
             with _failing_alone(i, replies):
-                if not job.integral.complete:
-                    raise stopped
-                attribution = job.integral.finish()
-                answer = self._answer(job, attribution)
+                answers = [self._answer(job, part) for part in job.parts]
                 headers = {
-                    "X-Intgrads-Convergence-Delta": _plain(answer.info["convergence_delta"]),
-                    "X-Intgrads-Evaluations": str(attribution.evaluations),
+                    "X-Intgrads-Convergence-Delta": ",".join(_plain(a.info["convergence_delta"]) for a in answers),
+                    "X-Intgrads-Evaluations": ",".join(str(a.info["evaluations"]) for a in answers),
                     "X-Intgrads-Seconds": f"{time.monotonic() - started:.3f}",
                 }
-                reply = answer_reply(answer, job.request.format, headers)
+                reply = answer_reply(answers, job.request.several_inputs, job.request.format, headers)
                 if job.call.is_grpc and len(reply.body) > 1:
                     # A piece sent to a unary gRPC call hangs the worker for good.
                     raise _too_large_for_grpc(sum(map(len, reply.body)))
@@ -131,63 +159,59 @@ class Service:
         return [replies[i] for i in range(len(calls))]
 
     def _prepare(self, call: Call) -> Job:
-        request, notes = parse_request(call, self.settings)
+        request, notes = parse_request(call, self.settings, self.network.request)
         targets = self._targets(request)
-        self._check_size(request, len(targets or (0,)), call.is_grpc)
-        picture = request.picture(self.settings)
-        pixels = self.network.picture.resize(picture)
-        x = self.network.picture.normalise(pixels)
-        start = image_baseline(request.baseline, pixels, request.seed)
-        baseline = torch.zeros_like(x) if start is None else self.network.picture.normalise(start)
+        subjects = self.network.subjects(request, self.settings)
+        points = sum(prod(subject.shape) for subject in subjects)
+        self._check_size(request, points, len(targets or (0,)), call.is_grpc)
+        return Job(call, request, [self._part(request, subject, targets) for subject in subjects], notes)
+
+    def _part(self, request: Request, subject: Subject, targets: tuple[int, ...] | None) -> Part:
+        forward = subject.bind(self.network.module)
+        x, baseline = subject.path(forward)
         integral = PathIntegral(
             IntegrationPath(x.to(self.device), baseline.to(self.device), targets),
             request.nodes(),
-            keep_gradients="integrated_directional_grads" in self._fields(request),
+            keep_gradients=request.tensors[1] in request.sent_tensors(),
         )
-        return Job(call, request, picture, integral, notes)
+        return Part(subject, forward, integral)
 
-    def _targets(self, request: ImageRequest) -> tuple[int, ...] | None:
+    def _targets(self, request: Request) -> tuple[int, ...] | None:
         target = request.target_class
         if target is None:
             return None
         wanted = target if isinstance(target, list) else [target]
         return tuple(self.network.labels.resolve(one) for one in wanted)
 
-    @staticmethod
-    def _fields(request: ImageRequest) -> Sequence[str]:
-        """Names of the tensors to send: all of them by default, none where the format has no room for them."""
-        if request.format == "png" or (request.format == "json" and request.fields is None):
-            return ()
-        return TENSOR_FIELDS if request.fields is None else [n for n in TENSOR_FIELDS if n in request.fields]
-
-    def _check_size(self, request: ImageRequest, n_targets: int, is_grpc: bool) -> None:
+    def _check_size(self, request: Request, numbers: int, n_targets: int, is_grpc: bool) -> None:
         """Refuse an answer that could not be sent before anything is computed for it."""
-        step = 4 * int(np.prod(self.network.shape))
+        step = 4 * numbers
+        integral, gradients = request.tensors[:2]
         sizes = {
-            "integrated_grads": n_targets * step,
-            "integrated_directional_grads": n_targets * request.most_steps * step,
+            integral: n_targets * step,
+            gradients: n_targets * request.most_steps * step,
             "intermediates": request.most_steps * step,
         }
-        size = sum(sizes.get(name, 0) for name in self._fields(request))
+        size = sum(sizes.get(name, 0) for name in request.sent_tensors())
         if request.format == "json":
             size *= 5  # a float32 takes about 20 characters
         if is_grpc and size > GRPC_LIMIT:
             raise _too_large_for_grpc(size)
         if request.tolerance is not None:
             # A refinement holds its gradients until their weights are known, whether they are sent or not.
-            size = max(size, sizes["integrated_directional_grads"])
+            size = max(size, sizes[gradients])
         if size > self.settings.max_answer_mb * 2**20:
             raise RequestError(
                 f"the answer would take {size / 2**20:.0f} MB, more than this archive's {self.settings.max_answer_mb}; "
-                "ask for fewer `fields` (integrated_directional_grads and intermediates grow with n_steps), n_steps "
-                "(with a tolerance: max_evaluations) or fewer targets",
+                f"ask for fewer `fields` ({gradients} and intermediates grow with n_steps), n_steps (with a tolerance: "
+                "max_evaluations) or fewer targets",
                 "fields",
                 code=413,
                 type="AnswerTooLarge",
             )
 
-    def _integrate(self, jobs: dict[int, Job], started: float) -> RequestError:
-        """Integrate all jobs together; return what to tell those that are not complete."""
+    def _integrate(self, parts: Sequence[Part], started: float) -> None:
+        """Integrate all parts; those of one forward share batches. A failure is noted with each part it befell."""
         deadline = started + self.settings.response_timeout
 
         def in_time() -> None:
@@ -200,42 +224,60 @@ class Service:
                     type="TooMuchWork",
                 )
 
+        groups: dict[nn.Module, list[Part]] = {}
         # Small requests first, so that those which are done at the deadline are answered.
-        integrals = sorted((job.integral for job in jobs.values()), key=lambda integral: integral.cost)
-        reason = RequestError("")
-        try:
-            integrate(self.network.module, integrals, self.chunk_rows, in_time)
-        except Exception as error:
-            reason = _told(error)
-        return reason
+        for part in sorted(parts, key=lambda part: part.integral.cost):
+            groups.setdefault(part.forward, []).append(part)
+        for forward, group in groups.items():
+            subject = group[0].subject
+            copies = [OnDevice(subject.bind(module), device) for module, device in self.copies]
+            try:
+                in_time()
+                rows = self._rows(forward, subject.shape)
+                integrate([forward, *copies], [part.integral for part in group], rows, in_time)
+            except Exception as error:
+                failure = _told(error)
+                for part in group:
+                    part.failure = failure
 
-    def _answer(self, job: Job, attribution: Attribution) -> Answer:
+    def _answer(self, job: Job, part: Part) -> Answer:
+        if part.failure is not None and not part.integral.complete:
+            raise part.failure
+        attribution = part.integral.finish()
         if not torch.isfinite(attribution.integrated_gradients).all():
             raise RequestError(
-                "the network's gradients are not finite numbers for this picture and baseline; try another baseline",
+                "the network's gradients are not finite numbers for this input and baseline; try another baseline",
                 "baseline",
                 code=422,
                 type="NotFinite",
             )
-        several = isinstance(job.request.target_class, list)
-        info = self._info(job, attribution, several)
+        subject = part.subject
+        several = job.request.several_targets
+
+        def cut(name: str, figure: Tensor) -> Tensor:
+            return figure[0] if name.endswith("scores") and not several else figure
+
+        own = {name: cut(name, torch.from_numpy(array)) for name, array in subject.figures(attribution).items()}
+        strings = subject.strings()
+        info = self._info(job, part, attribution) | subject.info()
         return Answer(
-            tensors=self._tensors(job, attribution, several),
-            info=info,
-            draw=lambda: to_png(heat_map(job.picture.pixels, attribution.integrated_gradients[0].numpy())),
+            tensors=self._tensors(job.request, part.integral, attribution) | own,
+            info=info | {name: figure.tolist() for name, figure in own.items()} | strings,
+            strings=strings,
+            png=lambda: subject.png(attribution),
+            sections=lambda: [subject.section(attribution, t) for t in range(len(attribution.targets))],
             tensors_in_json=job.request.fields is not None,
         )
 
-    def _tensors(self, job: Job, attribution: Attribution, several: bool) -> dict[str, Tensor]:
-        integral, fields = job.integral, self._fields(job.request)
-
+    @staticmethod
+    def _tensors(request: Request, integral: PathIntegral, attribution: Attribution) -> dict[str, Tensor]:
         def cut(tensor: Tensor | None) -> Tensor:
             assert tensor is not None
-            return tensor if several else tensor[0]
+            return tensor if request.several_targets else tensor[0]
 
         available: dict[str, Callable[[], Tensor]] = {
-            "integrated_grads": lambda: cut(attribution.integrated_gradients[:, None]),
-            "integrated_directional_grads": lambda: cut(attribution.gradients),
+            request.tensors[0]: lambda: cut(attribution.integrated_gradients[:, None]),
+            request.tensors[1]: lambda: cut(attribution.gradients),
             "step_sizes": lambda: torch.from_numpy(attribution.step_sizes).float()[:, None],
             "intermediates": lambda: torch.stack(
                 [integral.point(alpha).cpu() for alpha in attribution.alphas.tolist()]
@@ -251,10 +293,10 @@ class Service:
             "converged": cut(torch.from_numpy(attribution.converged)),
             "evaluations": torch.tensor(attribution.evaluations),
         }
-        return {name: available[name]().contiguous() for name in fields} | figures
+        return {name: available[name]().contiguous() for name in request.sent_tensors()} | figures
 
-    def _info(self, job: Job, attribution: Attribution, several: bool) -> dict[str, Any]:
-        request, picture, spec, labels = job.request, job.picture, self.network.picture, self.network.labels
+    def _info(self, job: Job, part: Part, attribution: Attribution) -> dict[str, Any]:
+        request, labels = job.request, self.network.labels
         probabilities = attribution.output.double().softmax(0)
         likeliest = probabilities.topk(min(TOP, len(labels))).indices.tolist()
 
@@ -267,14 +309,9 @@ class Service:
             }
 
         def each(values: Any) -> Any:
-            return list(values) if several else values[0]
+            return list(values) if request.several_targets else values[0]
 
-        warnings = [*job.notes, *picture.notes]
-        if picture.size != (spec.height, spec.width):
-            warnings.append(
-                f"the picture was resized from {picture.size[1]} × {picture.size[0]} to the network's "
-                f"{spec.width} × {spec.height}"
-            )
+        warnings = [*job.notes, *part.subject.notes]
         for target, delta, difference in zip(
             attribution.targets, attribution.convergence_delta, attribution.difference, strict=True
         ):
@@ -305,8 +342,6 @@ class Service:
             "tolerance": request.tolerance,
             "baseline": request.baseline,
             "seed": request.seed,
-            "picture_size": list(picture.size),
-            "input_size": [spec.height, spec.width],
             "warnings": warnings,
         }
 

@@ -1,13 +1,22 @@
-"""An image classifier as the service sees it: a module, how it wants its picture, and its labels."""
+"""An image classifier as the service sees it, and a picture on its way through it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from intgrads.attribution import Attribution
+from intgrads.baselines import image_baseline
 from intgrads.labels import Labels
-from intgrads.pictures import PictureSpec
+from intgrads.pictures import Picture, PictureSpec
+from intgrads.pages import picture_section
+from intgrads.rendering import heat_map, to_png
+from intgrads.request import ImageRequest, Request
+from intgrads.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -31,3 +40,77 @@ class ImageClassifier:
     def shape(self) -> tuple[int, int, int]:
         """Shape of one input: (3, H, W)."""
         return 3, self.picture.height, self.picture.width
+
+    @property
+    def request(self) -> type[Request]:
+        """What is asked of it."""
+        return ImageRequest
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it takes, as plain JSON."""
+        return {"input_size": [self.picture.height, self.picture.width]}
+
+    def subjects(self, request: ImageRequest, settings: Settings) -> list[SentPicture]:
+        """Decode the picture of a request.
+
+        Raises
+        ------
+        RequestError
+            If it cannot be.
+        """
+        return [SentPicture(self, request, request.picture(settings))]
+
+
+class SentPicture:
+    """The picture of a request.
+
+    Parameters
+    ----------
+    network : ImageClassifier
+    request : ImageRequest
+    picture : Picture
+    """
+
+    def __init__(self, network: ImageClassifier, request: ImageRequest, picture: Picture) -> None:
+        self.network, self.request, self.picture = network, request, picture
+        self.shape = network.shape
+        spec = network.picture
+        self.notes = picture.notes
+        if picture.size != (spec.height, spec.width):
+            self.notes += (
+                f"the picture was resized from {picture.size[1]} × {picture.size[0]} to the network's "
+                f"{spec.width} × {spec.height}",
+            )
+
+    def bind(self, module: nn.Module) -> nn.Module:
+        """Return the network as it takes this picture: as any other."""
+        return module
+
+    def path(self, forward: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return the picture and its baseline as the network takes them, (3, H, W)."""
+        spec = self.network.picture
+        pixels = spec.resize(self.picture)
+        x = spec.normalise(pixels)
+        start = image_baseline(self.request.baseline, pixels, self.request.seed)
+        return x, torch.zeros_like(x) if start is None else spec.normalise(start)
+
+    def figures(self, attribution: Attribution) -> dict[str, NDArray[Any]]:
+        """Return what comes with every answer about the picture: nothing."""
+        return {}
+
+    def strings(self) -> dict[str, list[str]]:
+        """Return the lists of strings that come with every answer: none."""
+        return {}
+
+    def info(self) -> dict[str, Any]:
+        """Return what the answer's figures tell of the picture, as plain JSON."""
+        spec = self.network.picture
+        return {"picture_size": list(self.picture.size), "input_size": [spec.height, spec.width]}
+
+    def png(self, attribution: Attribution) -> bytes:
+        """Return the heat map over the picture, at its size."""
+        return to_png(heat_map(self.picture.pixels, attribution.integrated_gradients[0].numpy()))
+
+    def section(self, attribution: Attribution, target: int) -> str:
+        """Return the picture in HTML, and its heat map for one of the targets."""
+        return picture_section(self.picture.pixels, attribution.integrated_gradients[target].numpy())
