@@ -25,9 +25,12 @@ from transformers import (
     XLNetTokenizer,
 )
 
-WORDS = "the camera is not good but i like it a b c d isn ##t ##s film bad really . , ' ! ? 1 2 3 é 好".split()
+WORDS = """
+the camera is not good but i like it a b c d isn ##t ##s film bad really . , ' ! ? 1 2 3 é 好
+""".split()  # noqa: SIM905
 VOCABULARY = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
 LABELS = {0: "negative", 1: "positive", 2: "mixed"}
+INDICES = {label: index for index, label in LABELS.items()}
 LONGEST = 40
 
 
@@ -36,7 +39,7 @@ def small_bert(**options: Any) -> BertForSequenceClassification:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(VOCABULARY), hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32,
-        max_position_embeddings=LONGEST, initializer_range=0.3, id2label=LABELS, label2id={v: k for k, v in LABELS.items()},
+        max_position_embeddings=LONGEST, initializer_range=0.3, id2label=LABELS, label2id=INDICES,
         **options,
     )  # fmt: skip
     return BertForSequenceClassification(config).eval()
@@ -52,7 +55,7 @@ def small_xlnet() -> XLNetForSequenceClassification:
     torch.manual_seed(0)
     config = XLNetConfig(
         vocab_size=60, d_model=16, n_layer=2, n_head=4, d_inner=32, initializer_range=0.3, id2label=LABELS,
-        label2id={v: k for k, v in LABELS.items()},
+        label2id=INDICES,
     )  # fmt: skip
     return XLNetForSequenceClassification(config).eval()
 
@@ -80,7 +83,7 @@ def prepared(folder: Path, **settings: Any) -> Ingredients:
     return SequenceClassifiers().prepare(Order(f"hf:{folder}", None, None, Settings.model_validate(settings)))
 
 
-def service_of(ingredients: Ingredients, **settings: Any) -> Service:
+def service_of(ingredients: Ingredients, **settings: Any) -> Service[TextClassifier]:
     """Return a service of a network as its archive would hold it."""
     module = SequenceClassifiers().build(ingredients.architecture)
     module.load_state_dict(ingredients.weights)

@@ -68,7 +68,7 @@ def image_baseline(name: ImageBaseline, pixels: NDArray[np.uint8], seed: int = 0
     raise ValueError(f"unknown baseline {name!r}; choose one of {', '.join(IMAGE_BASELINES)}")
 
 
-def drawn_baseline(name: DrawnBaseline, shape: tuple[int, ...], seed: int = 0) -> Tensor:
+def drawn_baseline(name: str, shape: tuple[int, ...], seed: int = 0) -> Tensor:
     """Return a baseline of embeddings that no token has.
 
     Parameters

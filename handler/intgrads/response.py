@@ -175,6 +175,6 @@ def _png(answers: Sequence[Answer], several: bool) -> list[bytes]:
     return _cut(answers[0].png())
 
 
-def _html(answers: Sequence[Answer], several: bool) -> list[bytes]:
+def _html(answers: Sequence[Answer], several: bool) -> list[bytes]:  # noqa: ARG001
     sections = [answer_section(answer.info, answer.sections()) for answer in answers]
     return _cut(page(answers[0].info["model"], sections).encode())

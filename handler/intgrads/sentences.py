@@ -111,7 +111,7 @@ def tokenise(text: str, tokenizer: Tokenizer, unknown: int | None, field: str) -
         notes.append(f"characters that the tokeniser left out (control characters, accents or the like): {left_out}")
     ids = np.array(encoding.ids, np.int64)
     strange = int((ids[spoken] == unknown).sum())
-    if strange:
+    if unknown is not None and strange:
         notes.append(f"tokens that the vocabulary lacks: {strange}; the network sees {tokenizer.id_to_token(unknown)}")
     return Sentence(
         text=text,

@@ -1,9 +1,9 @@
 """From a batch of calls to a batch of replies: the way of a request, in order.
 
-parse (request.py) → read what was sent and prepare it (models/image.py or models/text.py) → check that the answer can be
-sent → integrate all requests of the batch (attribution.py) → build and encode each answer (response.py). A request that
-fails at any of these steps is answered with its own error and leaves the others alone. What is particular to pictures or
-to text lies behind the seam of subjects.py.
+parse (request.py) → read what was sent and prepare it (models/image.py or models/text.py) → check that the answer can
+be sent → integrate all requests of the batch (attribution.py) → build and encode each answer (response.py). A request
+that fails at any of these steps is answered with its own error and leaves the others alone. What is particular to
+pictures or to text lies behind the seam of subjects.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from intgrads.errors import RequestError
 from intgrads.request import Call, Request, parse_request
 from intgrads.response import Answer, Reply, answer_reply, error_reply
 from intgrads.settings import Settings
-from intgrads.subjects import Classifier, Subject
+from intgrads.subjects import AnyClassifier, Classifier, Subject
 
 logger = logging.getLogger(__name__)
 
@@ -61,14 +61,14 @@ class Job:
     notes: list[str]
 
 
-class Service:
+class Service(Generic[AnyClassifier]):
     """A loaded archive.
 
     Parameters
     ----------
     name : str
         What the archive calls its model.
-    network : Classifier
+    network : ImageClassifier or TextClassifier
     settings : Settings
     device : torch.device
         Where the network is.
@@ -79,7 +79,7 @@ class Service:
     def __init__(
         self,
         name: str,
-        network: Classifier,
+        network: AnyClassifier,
         settings: Settings,
         device: torch.device,
         copies: Sequence[tuple[nn.Module, torch.device]] = (),
@@ -95,13 +95,13 @@ class Service:
             self._rows(network.module, network.shape)
 
     @classmethod
-    def load(cls, directory: Path, device: torch.device) -> Service:
+    def load(cls, directory: Path, device: torch.device) -> Service[Classifier]:
         """Load the archive that was unpacked in a directory onto a device, or those that its settings name."""
         archive = open_archive(directory)
         devices = [torch.device(name) for name in archive.settings.devices or ()] or [device]
         copies = [(copy.deepcopy(archive.network.module).to(further), further) for further in devices[1:]]
         archive.network.module.to(devices[0])
-        return cls(archive.model, archive.network, archive.settings, devices[0], copies)
+        return Service[Classifier](archive.model, archive.network, archive.settings, devices[0], copies)
 
     def describe(self) -> dict[str, Any]:
         """Return what this archive takes and gives, for ``GET /models/NAME?customized=true``."""
@@ -168,7 +168,7 @@ class Service:
 
     def _part(self, request: Request, subject: Subject, targets: tuple[int, ...] | None) -> Part:
         forward = subject.bind(self.network.module)
-        x, baseline = subject.path(forward)
+        x, baseline = subject.path()
         integral = PathIntegral(
             IntegrationPath(x.to(self.device), baseline.to(self.device), targets),
             request.nodes(),

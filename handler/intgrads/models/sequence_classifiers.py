@@ -124,7 +124,7 @@ def text_ingredients(
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise CheckpointError(f"{order.model}: its tokeniser has no tokenizer.json; save a fast tokeniser beside it")
-    _check_vocabulary(order, module, backend.get_vocab_size(), own_vocabulary)
+    _check_vocabulary(module, backend.get_vocab_size(), own_vocabulary)
     named = {"pad": tokenizer.pad_token_id, "unk": tokenizer.unk_token_id, "mask": tokenizer.mask_token_id}
     named["period"] = backend.token_to_id(".")
     limits = (order.settings.max_tokens, tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
@@ -160,7 +160,7 @@ def text_ingredients(
     )
 
 
-def _check_vocabulary(order: Order, module: nn.Module, words: int, own: bool) -> None:
+def _check_vocabulary(module: nn.Module, words: int, own: bool) -> None:
     table = module.get_input_embeddings()  # type: ignore[operator]
     rows = getattr(table, "num_embeddings", words)
     if words > rows or (own and words != rows):

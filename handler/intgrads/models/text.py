@@ -144,15 +144,15 @@ class Text:
         self.shape = (len(sentence.ids), network.text.layer.width)
         self.notes = sentence.notes
 
-    def bind(self, module: nn.Module) -> nn.Module:
+    def bind(self, module: nn.Module) -> FromEmbeddings:
         """Return the network as it takes this text's embeddings, (B, L, D) to logits."""
         device = next(module.parameters()).device
         inputs = {name: value.to(device) for name, value in self.network.text.inputs(self.sentence).items()}
         return FromEmbeddings(module, self.network.text.layer, inputs)
 
-    def path(self, forward: nn.Module) -> tuple[Tensor, Tensor]:
+    def path(self) -> tuple[Tensor, Tensor]:
         """Return the text's embeddings and its baseline's, each (L, D)."""
-        assert isinstance(forward, FromEmbeddings)
+        forward = self.bind(self.network.module)
         ids = forward.inputs["input_ids"]
         x = forward.embed(ids)
         name = self.request.baseline
