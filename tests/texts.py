@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from intgrads.models.text import TextClassifier
 from intgrads.request import Call
 from intgrads.service import Service
 from intgrads.settings import Settings
+from torch import nn
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -42,7 +44,11 @@ def small_bert(**options: Any) -> BertForSequenceClassification:
         max_position_embeddings=LONGEST, initializer_range=0.3, id2label=LABELS, label2id=INDICES,
         **options,
     )  # fmt: skip
-    return BertForSequenceClassification(config).eval()
+    model = BertForSequenceClassification(config).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(parameter, std=0.3)
+    return model
 
 
 def small_bert_tokenizer() -> BertTokenizer:
@@ -103,3 +109,17 @@ def text_call(text: str | bytes, accept: str = "", content_type: str = "text/pla
     """Return a call whose body is a text."""
     body = bytearray(text.encode() if isinstance(text, str) else text)
     return Call({"body": body}, {"Host": "localhost", "Accept": accept, "Content-Type": content_type})
+
+
+def bert_service(**settings: Any) -> Service[TextClassifier]:
+    """Return a service of the small BERT."""
+    with TemporaryDirectory() as folder:
+        ingredients = prepared(saved(Path(folder), small_bert(), small_bert_tokenizer()))
+    return service_of(ingredients, **settings)
+
+
+def xlnet_service(**settings: Any) -> Service[TextClassifier]:
+    """Return a service of the small XLNet."""
+    with TemporaryDirectory() as folder:
+        ingredients = prepared(saved(Path(folder), small_xlnet(), small_xlnet_tokenizer()))
+    return service_of(ingredients, **settings)

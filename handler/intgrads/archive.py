@@ -52,7 +52,7 @@ def write_archive(order: Order, directory: Path) -> None:
     if order.tokenizer is not None and ingredients.text is None:
         raise CheckpointError(f"--tokenizer is for networks of text, and {order.model} takes pictures")
     manifest = {
-        "model": order.model,
+        "model": order.title,
         "family": family.name,
         "architecture": ingredients.architecture,
         "settings": order.settings.model_dump(mode="json"),

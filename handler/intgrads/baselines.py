@@ -25,6 +25,8 @@ TOKEN_BASELINES: tuple[str, ...] = get_args(TokenBaseline)
 DrawnBaseline = Literal["zero", "rand-norm", "rand-unif"]
 """Baselines that stand in place of what leaves the embedding layer, at every place."""
 
+TextBaseline = Literal[TokenBaseline, DrawnBaseline]
+
 
 def image_baseline(name: ImageBaseline, pixels: NDArray[np.uint8], seed: int = 0) -> NDArray[np.float32] | None:
     """Return the baseline of a picture, in pixel values.

@@ -82,8 +82,9 @@ def text_section(sentence: Sentence, scores: NDArray[np.float64]) -> str:
 
 
 def _legend() -> str:
-    down, none, up = (_span(text, score, 1.0) for text, score in (("down", -1.0), ("not", 0.0), ("up", 1.0)))
-    return f'<p class="tokens">moved the output {down} {none} {up}; a word\'s number appears under the pointer</p>'
+    steps = (("lowered it", -1.0), ("did nothing", 0.0), ("raised it", 1.0))
+    key = " ".join(_span(text, score, 1.0) for text, score in steps)
+    return f'<p class="tokens">what each did to the score of the class above: {key}; under the pointer, how much</p>'
 
 
 def picture_section(pixels: NDArray[np.uint8], attribution: NDArray[np.float32]) -> str:

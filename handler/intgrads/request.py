@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from intgrads.baselines import DrawnBaseline, ImageBaseline, TokenBaseline
+from intgrads.baselines import ImageBaseline, TextBaseline
 from intgrads.errors import RequestError
 from intgrads.pictures import Picture, array_picture, decode_picture
 from intgrads.quadrature import Method, Rule, quadrature
@@ -307,7 +307,7 @@ class TextRequest(Request):
 
     data: bytes | None = Field(None, description="a text file, UTF-8 (forms only)")
     sequence: Any = Field(None, description="a text, or (in JSON) a list of texts")
-    baseline: TokenBaseline | DrawnBaseline = Field("pad", description="where the path starts")
+    baseline: TextBaseline = Field("pad", description="where the path starts")
     fields: list[TextTensorField | TextFigure] | None = Field(None, description=_FIELDS)
     format: TextFormat = Field(description=_FORMAT)
 
@@ -333,9 +333,14 @@ class TextRequest(Request):
         """
         if self.data is not None and self.sequence is not None:
             raise RequestError("send one text, not data and sequence", "sequence")
-        if self.data is not None and _is_picture(self.data):
-            raise _another_kind(type(self), "data")
-        texts = self.sequence if self.data is None else decode_text(self.data, "data")
+        texts = self.sequence
+        if self.data is not None:
+            try:
+                texts = decode_text(self.data, "data")
+            except RequestError:
+                if _is_picture(self.data):
+                    raise _another_kind(type(self), "data") from None
+                raise
         if texts is None:
             raise RequestError(f"no text was sent; {self.how_to_send}", self.input_field, type="NoText")
         listed = texts if isinstance(texts, list) else [texts]

@@ -19,6 +19,14 @@ from intgrads.models.sequence_classifiers import read_tokenizer, text_ingredient
 
 POOLER = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
 LABELS = ["negative", "positive"]
+BASE: dict[str, int] = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+}
 
 
 def stated_name(name: str) -> str:
@@ -61,7 +69,7 @@ class Bert:
 
         if order.weights is None:
             raise CheckpointError("bert needs --weights FILE")
-        config = BertConfig()
+        config = BertConfig(**BASE)
         module = cls_classifier(config)
         weights = read_weights(order.weights)
         stock = [name for name in weights if "LayerNorm.weight" in name]

@@ -33,6 +33,12 @@ class Order:
     settings: Settings
     tokenizer: Path | None = None
 
+    @property
+    def title(self) -> str:
+        """MODEL as answers name it: a folder by its own name, not by where it lay."""
+        kind, colon, name = self.model.partition(":")
+        return f"{kind}{colon}{Path(name).name}"
+
 
 @dataclass(frozen=True)
 class Ingredients:
