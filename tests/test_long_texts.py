@@ -37,7 +37,7 @@ def test_any_number_of_rows_gives_the_same_to_rounding(make: Any) -> None:
 
 
 PEAK = """
-import resource, sys
+import resource
 import torch
 from intgrads.embeddings import EmbeddingLayer
 from intgrads.labels import Labels
@@ -55,7 +55,7 @@ torch.manual_seed(0)
 network = cls_classifier(BertConfig()).eval().requires_grad_(False)
 tokenizer = small_bert_tokenizer().backend_tokenizer.to_str()
 text = TextSpec(tokenizer, 512, True, EmbeddingLayer("bert.embeddings", 768), {"pad": 0})
-settings = Settings.model_validate({"memory_budget_mb": 768, "n_steps": int(sys.argv[1])})
+settings = Settings.model_validate({"memory_budget_mb": 1536, "n_steps": 2})
 service = Service("base", TextClassifier(network, text, Labels(["n", "p"])), settings, torch.device("cpu"))
 
 def ask(words):
@@ -72,11 +72,11 @@ print(peak() - before, max(service._row_memory.values()) // 2**20)
 
 @pytest.mark.slow
 def test_base_size_at_512_tokens_grows_by_no_more_than_its_budget() -> None:
-    """Peak resident memory of a process of its own; fewer steps than 50 take as much, for batches are full already."""
+    """Peak resident memory of a process of its own; two steps, x and x' fill a batch, as 50 steps would many."""
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, "8"], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", PEAK], capture_output=True, text=True, check=True,
         env={"PYTHONPATH": "handler:tests"},
     )  # fmt: skip
     grown, row = map(int, done.stdout.split())
     assert row > 100, "a row of 512 tokens is measured as what it is"
-    assert grown <= 768, f"{grown} MB"
+    assert 4 * row < grown <= 1536, f"{grown} MB"
