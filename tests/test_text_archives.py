@@ -38,7 +38,7 @@ def unpacked(store: Path, folder: Path) -> TextClassifier:
         assert {MANIFEST, LABELS, WEIGHTS, TOKENIZER, "handler.py"} <= set(names)
         assert not [name for name in names if name.endswith((".pth", ".pt", ".pkl", ".bin"))]
         mar.extractall(folder)
-    network = open_archive(folder).network
+    network = open_archive(folder, torch.device("cpu")).network
     assert isinstance(network, TextClassifier)
     assert not network.module.training
     assert not any(parameter.requires_grad for parameter in network.module.parameters())

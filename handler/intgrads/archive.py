@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from intgrads.checkpoints import CheckpointError
-from intgrads.folding import fold
 from intgrads.labels import Labels
 from intgrads.models import FAMILIES, find_family
 from intgrads.models.family import Order
 from intgrads.models.image import ImageClassifier
 from intgrads.models.text import TextClassifier, TextSpec
 from intgrads.pictures import PictureSpec
+from intgrads.preparation import prepare, prepare_linear
 from intgrads.settings import Settings
 
 MANIFEST = "intgrads.json"
@@ -67,15 +69,21 @@ def write_archive(order: Order, directory: Path) -> None:
     save_file(ingredients.weights, directory / WEIGHTS)
 
 
-def open_archive(directory: Path) -> Archive:
-    """Read the files of an archive and build its network, on the CPU, evaluated, frozen and folded.
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Read what an archive says of itself."""
+    manifest: dict[str, Any] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    return manifest
+
+
+def open_archive(directory: Path, device: torch.device) -> Archive:
+    """Read the files of an archive and build its network, prepared to run on a device.
 
     Raises
     ------
     OSError, ValueError, KeyError, RuntimeError
         If the archive is damaged or was made by another version.
     """
-    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_manifest(directory)
     module = FAMILIES[manifest["family"]].build(manifest["architecture"])
     module.load_state_dict(load_file(directory / WEIGHTS), strict=True)
     module.eval().requires_grad_(False)
@@ -83,7 +91,9 @@ def open_archive(directory: Path) -> Archive:
     network: ImageClassifier | TextClassifier
     if "text" in manifest:
         tokenizer = (directory / TOKENIZER).read_text(encoding="utf-8")
-        network = TextClassifier(module, TextSpec.from_json(manifest["text"], tokenizer), labels)
+        prepared = prepare_linear(module, device)
+        network = TextClassifier(prepared, TextSpec.from_json(manifest["text"], tokenizer), labels)
     else:
-        network = ImageClassifier(fold(module), PictureSpec(**manifest["picture"]), labels)
+        picture = PictureSpec(**manifest["picture"])
+        network = ImageClassifier(prepare(module, picture.shape, device), picture, labels)
     return Archive(manifest["model"], network, Settings.model_validate(manifest["settings"]))

@@ -351,14 +351,17 @@ def is_out_of_memory(error: Exception) -> bool:
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Hold a module in evaluation mode with its parameters frozen; restore both afterwards."""
-    training = {part: part.training for part in module.modules()}
+    training = [part for part in module.modules() if part.training]
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    module.eval().requires_grad_(False)
+    if training:
+        module.eval()
+    for parameter in trainable:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for part, mode in training.items():
-            part.training = mode
+        for part in training:
+            part.training = True
         for parameter in trainable:
             parameter.requires_grad_(True)
 

@@ -55,10 +55,11 @@ class FromEmbeddings(nn.Module):
         self.network, self.layer, self.inputs = network, layer, inputs
 
     def forward(self, points: Tensor) -> Tensor:
-        """Return the logits of points between embeddings."""
+        """Return the logits of points between embeddings, in the points' type whatever the network's is."""
         laid_out = points.transpose(0, 1) if self.layer.tokens_first else points
-        with self._hooked(lambda *_: laid_out):
-            return self._logits(self.inputs, len(points))
+        own = laid_out.to(next(self.network.parameters()).dtype)
+        with self._hooked(lambda *_: own):
+            return self._logits(self.inputs, len(points)).to(points.dtype)
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:

@@ -241,6 +241,11 @@ class PictureSpec:
     std: tuple[float, float, float] = field(default=(0.5, 0.5, 0.5))
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one input: (3, height, width)."""
+        return 3, self.height, self.width
+
     def resize(self, picture: Picture) -> NDArray[np.uint8]:
         """Return the picture's pixels at the network's size, (height, width, 3), uint8."""
         if picture.size == (self.height, self.width):

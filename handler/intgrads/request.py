@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from intgrads.baselines import ImageBaseline, TextBaseline
 from intgrads.errors import RequestError
 from intgrads.pictures import Picture, array_picture, decode_picture
+from intgrads.precision import Precision
 from intgrads.quadrature import Method, Rule, quadrature
 from intgrads.refinement import LEAST_REFINEMENT, Refinement
 from intgrads.sentences import decode_text
@@ -170,6 +171,7 @@ class Request(BaseModel):
         description="refine the nodes until the local error is at most this part of the difference, 0 to 1",
     )
     max_evaluations: WholeNumber = Field(description="most points of a refinement, a whole number of at least 17")
+    precision: Precision = Field("float32", description="of the network's arithmetic")
     baseline: Any = Field(description="where the path starts")
     seed: WholeNumber = Field(
         0, ge=0, lt=2**63, description="seed of the random baselines, a whole number of at least 0"

@@ -8,7 +8,6 @@ pictures or to text lies behind the seam of subjects.py.
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +20,13 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from intgrads.archive import open_archive
+from intgrads.archive import open_archive, read_manifest
 from intgrads.attribution import Attribution, PathIntegral, integrate, is_out_of_memory
 from intgrads.attribution import Path as IntegrationPath
 from intgrads.convergence import RELATIVE_ERROR
 from intgrads.devices import MOST_ROWS, OnDevice, chunk_rows, memory_of_a_row, set_threads
 from intgrads.errors import RequestError
+from intgrads.precision import Precision, at_precision
 from intgrads.request import Call, Request, parse_request
 from intgrads.response import Answer, Reply, answer_reply, error_reply
 from intgrads.settings import Settings
@@ -46,6 +46,7 @@ class Part:
     """One input of a request on its way: a picture, or one of its texts."""
 
     subject: Subject
+    precision: Precision
     forward: nn.Module
     integral: PathIntegral
     failure: RequestError | None = None
@@ -91,16 +92,16 @@ class Service(Generic[AnyClassifier]):
         self.copies = list(copies)
         self.chunk_rows = MOST_ROWS
         self._row_memory: dict[tuple[int, ...], int] = {}
+        self._rounded: dict[tuple[int, Precision], nn.Module] = {}
         if network.shape is not None:
             self._rows(network.module, network.shape)
 
     @classmethod
     def load(cls, directory: Path, device: torch.device) -> Service[Classifier]:
         """Load the archive that was unpacked in a directory onto a device, or those that its settings name."""
-        archive = open_archive(directory)
-        devices = [torch.device(name) for name in archive.settings.devices or ()] or [device]
-        copies = [(copy.deepcopy(archive.network.module).to(further), further) for further in devices[1:]]
-        archive.network.module.to(devices[0])
+        devices = [torch.device(name) for name in read_manifest(directory)["settings"]["devices"] or ()] or [device]
+        archive, *others = [open_archive(directory, one) for one in devices]
+        copies = [(other.network.module, one) for other, one in zip(others, devices[1:], strict=True)]
         return Service[Classifier](archive.model, archive.network, archive.settings, devices[0], copies)
 
     def describe(self) -> dict[str, Any]:
@@ -167,14 +168,14 @@ class Service(Generic[AnyClassifier]):
         return Job(call, request, [self._part(request, subject, targets) for subject in subjects], notes)
 
     def _part(self, request: Request, subject: Subject, targets: tuple[int, ...] | None) -> Part:
-        forward = subject.bind(self.network.module)
+        forward = subject.bind(self._module(0, request.precision))
         x, baseline = subject.path()
         integral = PathIntegral(
             IntegrationPath(x.to(self.device), baseline.to(self.device), targets),
             request.nodes(),
             keep_gradients=request.tensors[1] in request.sent_tensors(),
         )
-        return Part(subject, forward, integral)
+        return Part(subject, request.precision, forward, integral)
 
     def _targets(self, request: Request) -> tuple[int, ...] | None:
         target = request.target_class
@@ -229,8 +230,11 @@ class Service(Generic[AnyClassifier]):
         for part in sorted(parts, key=lambda part: part.integral.cost):
             groups.setdefault(part.forward, []).append(part)
         for forward, group in groups.items():
-            subject = group[0].subject
-            copies = [OnDevice(subject.bind(module), device) for module, device in self.copies]
+            subject, precision = group[0].subject, group[0].precision
+            copies = [
+                OnDevice(subject.bind(self._module(place, precision)), device)
+                for place, (_, device) in enumerate(self.copies, 1)
+            ]
             try:
                 in_time()
                 rows = self._rows(forward, subject.shape)
@@ -239,6 +243,15 @@ class Service(Generic[AnyClassifier]):
                 failure = _told(error)
                 for part in group:
                     part.failure = failure
+
+    def _module(self, place: int, precision: Precision) -> nn.Module:
+        """Return the network, or a copy of it, at a precision, which is made at the first request for it."""
+        module = self.copies[place - 1][0] if place else self.network.module
+        if precision == "float32":
+            return module
+        if (place, precision) not in self._rounded:
+            self._rounded[place, precision] = at_precision(module, precision)
+        return self._rounded[place, precision]
 
     def _answer(self, job: Job, part: Part) -> Answer:
         if part.failure is not None and not part.integral.complete:
@@ -340,6 +353,7 @@ class Service(Generic[AnyClassifier]):
             "n_steps": len(attribution.alphas),
             "method": "refined" if request.tolerance else request.method,
             "tolerance": request.tolerance,
+            "precision": request.precision,
             "baseline": request.baseline,
             "seed": request.seed,
             "warnings": warnings,

@@ -39,7 +39,7 @@ class ImageClassifier:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of one input: (3, H, W)."""
-        return 3, self.picture.height, self.picture.width
+        return self.picture.shape
 
     @property
     def request(self) -> type[Request]:

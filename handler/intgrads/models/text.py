@@ -17,6 +17,7 @@ from intgrads.embeddings import EmbeddingLayer, FromEmbeddings
 from intgrads.errors import RequestError
 from intgrads.labels import Labels
 from intgrads.pages import text_section
+from intgrads.precision import Between
 from intgrads.request import Request, TextRequest
 from intgrads.sentences import Sentence, tokenise
 from intgrads.settings import Settings
@@ -146,9 +147,11 @@ class Text:
 
     def bind(self, module: nn.Module) -> FromEmbeddings:
         """Return the network as it takes this text's embeddings, (B, L, D) to logits."""
-        device = next(module.parameters()).device
+        # What rounds a whole network rounds its input, which here are the embeddings inside it.
+        inner = module.module if isinstance(module, Between) else module
+        device = next(inner.parameters()).device
         inputs = {name: value.to(device) for name, value in self.network.text.inputs(self.sentence).items()}
-        return FromEmbeddings(module, self.network.text.layer, inputs)
+        return FromEmbeddings(inner, self.network.text.layer, inputs)
 
     def path(self) -> tuple[Tensor, Tensor]:
         """Return the text's embeddings and its baseline's, each (L, D)."""

@@ -1,0 +1,1 @@
+"""Instance masks by TensorMask, on any device and with gradients."""
