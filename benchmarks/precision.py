@@ -27,6 +27,7 @@ from intgrads import integrated_gradients  # noqa: E402
 from intgrads.archive import CPU, open_archive, write_archive  # noqa: E402
 from intgrads.devices import chunk_rows, memory_of_a_row  # noqa: E402
 from intgrads.models.family import Order  # noqa: E402
+from intgrads.models.image import ImageClassifier  # noqa: E402
 from intgrads.pictures import decode_picture  # noqa: E402
 from intgrads.precision import PRECISIONS, at_precision  # noqa: E402
 from intgrads.settings import Settings  # noqa: E402
@@ -40,6 +41,7 @@ def measure(order: Order, rounds: int) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory() as directory:
         write_archive(order, Path(directory))
         network = open_archive(Path(directory)).network
+    assert isinstance(network, ImageClassifier)
     spec = network.picture
     pixels = spec.resize(decode_picture(PICTURE.read_bytes(), "data", 10**8))
     x, baseline = (spec.normalise(p)[None] for p in (pixels, np.zeros_like(pixels)))

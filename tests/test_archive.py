@@ -13,6 +13,7 @@ from intgrads import archiver
 from intgrads.archive import LABELS, MANIFEST, WEIGHTS, open_archive
 from intgrads.checkpoints import CheckpointError
 from intgrads.models.family import Order
+from intgrads.models.image import ImageClassifier
 from intgrads.settings import Settings
 from safetensors.torch import save_file
 
@@ -44,6 +45,7 @@ def test_a_network_of_timm_goes_from_checkpoint_to_worker(tiny: Path, store: Pat
     archive = open_archive(tmp_path / "mar")
     assert archive.settings.n_steps == 7
     assert list(archive.network.labels) == ["cat", "dog", "horse"]
+    assert isinstance(archive.network, ImageClassifier)
     assert archive.network.shape == (3, 48, 64)
     assert tuple(archive.network.picture.mean) == (0.1, 0.2, 0.3)
     torch.manual_seed(0)
@@ -128,6 +130,7 @@ def test_the_demos_weights_are_the_real_ones(tmp_path: Path) -> None:
 
     write_archive(Order("demo-image", None, None, Settings()), tmp_path)
     network = open_archive(tmp_path).network
+    assert isinstance(network, ImageClassifier)
     cat = decode_picture(Path(__file__).parents[1].joinpath("examples", "cat.jpg").read_bytes(), None, 10**9)
     probabilities = network.module(network.picture.normalise(network.picture.resize(cat))[None]).softmax(1)[0]
     assert network.labels[int(probabilities.argmax())] == "Egyptian cat"

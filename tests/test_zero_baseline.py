@@ -25,7 +25,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> ImageClassifier:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(bit.ARCHITECTURES, "bit-digits", ARCHITECTURE)
         write_archive(Order("bit-digits", WEIGHTS, [str(i) for i in range(10)], Settings()), folder)
-    return open_archive(folder).network
+    network = open_archive(folder).network
+    assert isinstance(network, ImageClassifier)
+    return network
 
 
 @pytest.fixture(scope="module")

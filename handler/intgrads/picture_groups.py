@@ -89,7 +89,7 @@ def segments(masks: Masks, labels: list[str], size: tuple[int, int]) -> PictureG
 
 
 def callers_groups(groups: Any, picture: tuple[int, int], size: tuple[int, int]) -> PictureGroups:
-    """Read the caller's own groups: a label map, the bytes of a PNG, or masks as run lengths.
+    """Read the caller's own groups: a label map, or masks as run lengths.
 
     Parameters
     ----------
@@ -118,14 +118,6 @@ def callers_groups(groups: Any, picture: tuple[int, int], size: tuple[int, int])
         if not mask.any():
             raise RequestError(f"{label} is empty; leave it out", "groups")
     return _resized("mask", labels, masks, size)
-
-
-def label_map_of_png(image: Image.Image) -> NDArray[np.int64]:
-    """Return a label map (H, W): the grey value or palette index of each pixel, or a number for each colour."""
-    if image.mode in ("L", "P", "1", "I", "I;16"):
-        return np.asarray(image).astype(np.int64)
-    colours: NDArray[np.int64] = np.asarray(image.convert("RGB")).astype(np.int64) @ np.array([65536, 256, 1])
-    return colours
 
 
 def _label_map(groups: Any, picture: tuple[int, int], size: tuple[int, int]) -> NDArray[np.int64]:
