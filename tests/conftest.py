@@ -1,4 +1,4 @@
-"""What tests share: a small network's checkpoint, and a real TorchServe with three archives."""
+"""What tests share: a small network's checkpoint, and a real TorchServe with four archives."""
 
 import zipfile
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
-    """Start TorchServe on free ports with the demo, a small network that takes batches, and one that cannot load."""
+    """Start TorchServe on free ports with both demos, a small network that takes batches, and one that cannot load."""
     directory = tmp_path_factory.mktemp("torchserve")
     store = directory / "model_store"
     make_archive(Order("demo-image", None, None, Settings()), "intgrads", store=store)
@@ -38,7 +38,8 @@ def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     make_archive(small, "batches", batch_size=4, store=store)
     damaged = make_archive(small, "damaged", store=store)
     rewrite(damaged, MANIFEST, b'"family": "timm"', b'"family": "what"')
-    models = ["intgrads.mar", "batches.mar", "damaged.mar"]
+    make_archive(Order("demo-text", None, None, Settings()), "text", batch_size=2, store=store)
+    models = ["intgrads.mar", "batches.mar", "damaged.mar", "text.mar"]
     server = TorchServe(directory, free_ports(5), models, store)
     server.start()
     try:
