@@ -27,6 +27,7 @@ from intgrads.settings import Settings
 MANIFEST = "intgrads.json"
 LABELS = "labels.json"
 WEIGHTS = "weights.safetensors"
+CPU = torch.device("cpu")
 TOKENIZER = "tokenizer.json"
 
 
@@ -75,7 +76,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
-def open_archive(directory: Path, device: torch.device) -> Archive:
+def open_archive(directory: Path, device: torch.device = CPU) -> Archive:
     """Read the files of an archive and build its network, prepared to run on a device.
 
     Raises
@@ -85,7 +86,8 @@ def open_archive(directory: Path, device: torch.device) -> Archive:
     """
     manifest = read_manifest(directory)
     module = FAMILIES[manifest["family"]].build(manifest["architecture"])
-    module.load_state_dict(load_file(directory / WEIGHTS), strict=True)
+    # Assigned, not copied: the largest networks fill gigabytes.
+    module.load_state_dict(load_file(directory / WEIGHTS), strict=True, assign=True)
     module.eval().requires_grad_(False)
     labels = Labels(json.loads((directory / LABELS).read_text(encoding="utf-8")))
     network: ImageClassifier | TextClassifier

@@ -73,7 +73,7 @@ class Attribution:
     convergence_delta : ndarray, (T,), float64
         Sum of IG minus the difference.
     local_error : ndarray, (T,), float64
-        Sum over eight sub-intervals of the path of the absolute error made there; see :mod:`intgrads.convergence`.
+        Sum over the eighths of the path of the absolute error made there; see :mod:`intgrads.convergence`.
     converged : ndarray, (T,), bool
         Of a refinement: whether the local error met the tolerance. Of a fixed rule: whether the delta is at most 5 %
         of the difference.

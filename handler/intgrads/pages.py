@@ -11,22 +11,20 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from intgrads.group_rendering import ranking, signed_colour
+from intgrads.groups import Family, GroupValues
 from intgrads.rendering import heat_map, to_png
 from intgrads.sentences import Sentence
 
 LONGEST_SIDE = 640
 """Pixels of a picture's longer side on the page."""
 
-COLOURS = "RdBu"
-"""matplotlib's map from red (against the target) over white to blue (for it)."""
-
-DEEPEST = 0.6
-"""Part of the map that is used: its ends are too dark to read black letters on."""
+MOST_ROWS = 60
+"""Groups that a page lists."""
 
 _STYLE = """
 body { font: 16px/1.6 sans-serif; color: #111; background: #fff; max-width: 60em; margin: 2em auto; padding: 0 1em }
@@ -36,7 +34,11 @@ h1 { font-size: 1.3em } h2 { font-size: 1.1em; margin-top: 2em }
 .key { font-size: 13px }
 .text span, .tokens span, .key span { border-radius: 3px; padding: 2px 1px }
 .tokens span, .key span { margin-right: 5px; padding: 2px 3px; border: 1px solid #ddd }
+.phrases { font-size: 1.1em; line-height: 2.6; white-space: pre-wrap; overflow-wrap: anywhere }
+.phrases span { border: 1px solid #555; border-radius: 4px; padding: 2px 4px; margin: 0 1px }
+.phrases span span { padding: 1px 3px }
 .cut { color: #999 }
+.groups td, .groups th { padding: 1px 1em 1px 0 } .number { text-align: right; font-variant-numeric: tabular-nums }
 th { text-align: left; font-weight: normal; color: #555; padding-right: 2em; vertical-align: top }
 .note { color: #7a4b00 }
 figure { display: inline-block; margin: 0 1em 1em 0 } img { max-width: 100% }
@@ -48,7 +50,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 def colour(score: float, largest: float) -> str:
     """Return the CSS colour of a score, given the largest absolute one."""
     share = score / largest if largest > 0 else 0.0
-    red, green, blue, _ = matplotlib.colormaps[COLOURS](0.5 + 0.5 * DEEPEST * float(np.clip(share, -1, 1)), bytes=True)
+    red, green, blue = signed_colour(float(np.clip(share, -1, 1)))
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
@@ -88,26 +90,87 @@ def _legend() -> str:
     return f'<p class="key">the score of the class above: {key}</p>'
 
 
-def picture_section(pixels: NDArray[np.uint8], attribution: NDArray[np.float32]) -> str:
-    """Return a picture and its heat map, side by side.
+def picture_section(
+    pixels: NDArray[np.uint8], attribution: NDArray[np.float32], groups: NDArray[np.uint8] | None = None
+) -> str:
+    """Return a picture and its heat map, side by side, and its groups as they were drawn.
 
     Parameters
     ----------
     pixels : ndarray, (H, W, 3), uint8
     attribution : ndarray, (3, h, w)
+    groups : ndarray, (H', W', 3), uint8, optional
     """
     image = Image.fromarray(pixels)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     small = np.asarray(image)
-    shown = (
+    shown = [
         (small, "the picture"),
         (heat_map(small, attribution), "what moved the output: bright, much; dark, little"),
-    )
+    ]
+    if groups is not None:
+        shown.append((groups, "groups: blue raised the output, red lowered it, the deeper the larger the value"))
     return "\n".join(
         f'<figure><img alt="{title}" src="data:image/png;base64,{base64.b64encode(to_png(drawn)).decode()}">'
         f"<figcaption>{title}</figcaption></figure>"
         for drawn, title in shown
     )
+
+
+def groups_section(family: Family, groups: GroupValues) -> str:
+    """Return the groups as a table, the largest value first."""
+    rows = []
+    for k in ranking(groups, len(family.kinds))[:MOST_ROWS]:
+        cells = (family.kinds[k], family.labels[k], str(int(family.members[k].sum())))
+        figures = (groups.values[k], groups.dividends[k], groups.idg[k], groups.integrated_gradients[k])
+        rows.append(
+            "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+            + "".join(f'<td class="number">{figure:.4f}</td>' for figure in figures[:2])
+            + "".join(f'<td class="number">{figure:+.3g}</td>' for figure in figures[2:])
+        )
+    names = ("group", "", "size", "value", "dividend", "IDG", "sum of IG")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    left = len(family.kinds) - len(rows)
+    more = f"<p>and {left} more, of smaller values</p>" if left > 0 else ""
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<table class="groups"><tr>{head}</tr>{body}</table>{more}\n'
+
+
+def phrases_section(sentence: Sentence, family: Family, groups: GroupValues) -> str:
+    """Return a text with its groups as nested boxes, coloured by sign and value.
+
+    A group that crosses another, neither within the other, has no place in the nesting and is in the table alone.
+    """
+    shown = [k for k, kind in enumerate(family.kinds) if kind not in ("token", "text")]
+    spans = [(*_characters(sentence, family.places[k]), k) for k in shown]
+    strength = np.sign(groups.idg) * groups.values
+    largest = _largest(strength[shown])
+    parts: list[str] = []
+    ends: list[int] = []
+    place = 0
+    for start, end, k in sorted(spans, key=lambda span: (span[0], -span[1], span[2])):
+        while ends and ends[-1] <= start:
+            parts += [escape(sentence.text[place : ends[-1]]), "</span>"]
+            place = ends.pop()
+        if ends and end > ends[-1]:
+            continue
+        parts.append(escape(sentence.text[place:start]))
+        place = start
+        title = f"{family.labels[k]}: value {groups.values[k]:.4f}, IDG {groups.idg[k]:+.3g}"
+        parts.append(f'<span style="background:{colour(strength[k], largest)}" title="{escape(title)}">')
+        ends.append(end)
+    while ends:
+        parts += [escape(sentence.text[place : ends[-1]]), "</span>"]
+        place = ends.pop()
+    parts.append(escape(sentence.text[place:]))
+    return f'<p class="phrases">{"".join(parts)}</p>\n'
+
+
+def _characters(sentence: Sentence, tokens: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the first character of a run of tokens, and the one after its last."""
+    own = sentence.offsets[tokens[0] : tokens[1]]
+    own = own[own[:, 0] < own[:, 1]]
+    return int(own[:, 0].min()), int(own[:, 1].max())
 
 
 def answer_section(info: Mapping[str, Any], sections: Sequence[str]) -> str:

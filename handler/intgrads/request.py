@@ -20,12 +20,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from intgrads.baselines import ImageBaseline, TextBaseline
 from intgrads.errors import RequestError
-from intgrads.pictures import Picture, array_picture, decode_picture
+from intgrads.picture_groups import MOST_GROUPS, PictureGroups, SuperpixelMethod, callers_groups, superpixels
+from intgrads.pictures import Picture, PictureSpec, array_picture, decode_label_map, decode_picture
 from intgrads.precision import Precision
 from intgrads.quadrature import Method, Rule, quadrature
 from intgrads.refinement import LEAST_REFINEMENT, Refinement
-from intgrads.sentences import decode_text
+from intgrads.sentences import Sentence, decode_text
 from intgrads.settings import Settings
+from intgrads.text_groups import CharacterSpan, TextGroups, callers_spans, token_groups
 
 Format = Literal["gzip", "safetensors", "npz", "json", "png", "html"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -50,6 +52,7 @@ TensorField = Literal[
     "alphas",
     "output",
     "baseline_output",
+    "group_masks",
 ]
 TENSOR_FIELDS: tuple[str, ...] = get_args(TensorField)
 
@@ -63,8 +66,18 @@ TextTensorField = Literal[
     "baseline_output",
 ]
 
-Figure = Literal["target_class", "convergence_delta", "local_error", "converged", "evaluations"]
-"""Small tensors that come with every answer; naming them among the fields changes nothing."""
+Figure = Literal[
+    "target_class",
+    "convergence_delta",
+    "local_error",
+    "converged",
+    "evaluations",
+    "group_idg",
+    "group_dividends",
+    "group_values",
+    "group_integrated_gradients",
+]
+"""Small tensors that come with every answer (about groups); naming them among the fields changes nothing."""
 FIGURES: tuple[str, ...] = get_args(Figure)
 
 TextFigure = Literal[
@@ -78,6 +91,7 @@ TextFigure = Literal[
     "word_offsets",
     "word_spans",
     "word_scores",
+    "group_spans",
 ]
 
 PICTURE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM")
@@ -256,6 +270,16 @@ class ImageRequest(Request):
     img_data: Any = Field(None, description="an array (H, W, 3) in RGB or (3, H, W) in BGR, whole numbers 0 … 255")
     baseline: ImageBaseline = Field("black", description="where the path starts")
     fields: list[TensorField | Figure] | None = Field(None, description=_FIELDS)
+    groups: Any = Field(
+        None,
+        description="segments, superpixels, a label map (H, W) as whole numbers or a PNG, or a list of masks in "
+        "COCO's run lengths; default none",
+    )
+    superpixel_method: SuperpixelMethod = Field("slic", description="how superpixels are cut")
+    n_superpixels: WholeNumber | None = Field(
+        None, ge=1, le=MOST_GROUPS, description="about how many superpixels; default one for a thousand pixels"
+    )
+    group_pixels: bool = Field(True, description="whether each pixel is a group of the family too")
 
     @classmethod
     def from_bytes(cls, body: bytes, content_type: str) -> dict[str, Any]:
@@ -272,7 +296,32 @@ class ImageRequest(Request):
         """Return the request if what it asks fits together; see :meth:`Request.check`."""
         if self.format == "png" and isinstance(self.target_class, list) and len(self.target_class) > 1:
             raise RequestError("a png shows one target; send one, or another format", "target_class")
+        if self.groups is None and "group_masks" in (self.fields or ()):
+            raise RequestError("there are no group_masks without `groups`", "fields")
         return super().check(settings)
+
+    def pixel_groups(self, picture: Picture, spec: PictureSpec, settings: Settings) -> PictureGroups | None:
+        """Return the groups that were asked for, at the network's size.
+
+        Raises
+        ------
+        RequestError
+            If there are no such groups.
+        """
+        groups = self.groups
+        if groups is None:
+            return None
+        if groups == "superpixels":
+            return superpixels(spec.resize(picture), self.superpixel_method, self.n_superpixels)
+        if groups == "segments":
+            raise RequestError("this archive has no TensorMask to find segments; ask for superpixels", "groups")
+        if isinstance(groups, str) and groups.lstrip()[:1] == "[":
+            groups = _json_in(groups, "groups")
+        elif isinstance(groups, str | bytes):
+            if groups[:1] != b"\x89":
+                groups = _from_base64(groups, "groups", HOW_GROUPS)
+            groups = decode_label_map(groups, "groups", settings.max_picture_pixels)
+        return callers_groups(groups, picture.size, (spec.height, spec.width))
 
     def picture(self, settings: Settings) -> Picture:
         """Decode the picture that was sent.
@@ -291,7 +340,7 @@ class ImageRequest(Request):
         if self.data is not None:
             return decode_picture(self.data, "data", limit)
         if self.image is not None:
-            return decode_picture(_from_base64(self.image), "image", limit)
+            return decode_picture(_from_base64(self.image, "image", HOW_PICTURES), "image", limit)
         return array_picture(self.img_data, "img_data", limit)
 
 
@@ -311,6 +360,11 @@ class TextRequest(Request):
     sequence: Any = Field(None, description="a text, or (in JSON) a list of texts")
     baseline: TextBaseline = Field("pad", description="where the path starts")
     fields: list[TextTensorField | TextFigure] | None = Field(None, description=_FIELDS)
+    groups: Any = Field(
+        None,
+        description="words, a list of spans [start, end] in characters, or a tree in brackets like "
+        "(S (NP It) (VP works)); default none",
+    )
     format: TextFormat = Field(description=_FORMAT)
 
     @classmethod
@@ -324,6 +378,26 @@ class TextRequest(Request):
     def several_inputs(self) -> bool:
         """Whether the answer is a list, one element for each text."""
         return isinstance(self.sequence, list)
+
+    def token_groups(self, sentence: Sentence) -> TextGroups | None:
+        """Return the groups that were asked for.
+
+        Raises
+        ------
+        RequestError
+            If they are none, or do not fit the text.
+        """
+        groups = self.groups
+        if groups is None:
+            return None
+        if groups == "words":
+            words = zip(sentence.words.texts, sentence.words.offsets.tolist(), strict=True)
+            spans = [CharacterSpan("word", word, *offsets) for word, offsets in words]
+        else:
+            if isinstance(groups, str) and groups.lstrip()[:1] == "[":
+                groups = _json_in(groups, "groups")
+            spans = callers_spans(groups, sentence.text)
+        return token_groups(spans, sentence.offsets, sentence.tokens)
 
     def texts(self, settings: Settings) -> list[str]:
         """Return the texts that were sent.
@@ -368,7 +442,19 @@ AnyRequest = TypeVar("AnyRequest", bound=Request)
 FIELDS = ImageRequest.model_fields
 
 
-def _from_base64(text: str | bytes) -> bytes:
+HOW_GROUPS = "must be segments, superpixels, a label map or masks; a PNG of one goes in base64, or in a form as a file"
+HOW_PICTURES = "is not base64; send the file's bytes in base64, or the file itself as the form field `data`"
+
+
+def _json_in(text: str, field: str) -> Any:
+    """Return the list that a form carries as its JSON text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"is not valid JSON ({error})", field) from None
+
+
+def _from_base64(text: str | bytes, field: str, remedy: str) -> bytes:
     raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
     if raw.startswith(b"data:"):
         raw = raw.partition(b",")[2]
@@ -377,9 +463,7 @@ def _from_base64(text: str | bytes) -> bytes:
     except binascii.Error:
         decoded = b""
     if not decoded:
-        raise RequestError(
-            "is not base64; send the file's bytes in base64, or the file itself as the form field `data`", "image"
-        )
+        raise RequestError(remedy, field)
     return decoded
 
 
@@ -452,7 +536,7 @@ def _content(call: Call, kind: type[Request]) -> dict[str, Any]:
         return _whole_body(fields["data"], content_type, kind)
     content: dict[str, Any] = {}
     for name, value in fields.items():
-        if isinstance(value, bytes) and name not in ("data", "image"):
+        if isinstance(value, bytes) and name not in ("data", "image") and not (name == "groups" and _is_picture(value)):
             try:
                 content[name] = value.decode()
             except UnicodeDecodeError:

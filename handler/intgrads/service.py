@@ -17,6 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Generic
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,7 @@ from intgrads.attribution import Path as IntegrationPath
 from intgrads.convergence import RELATIVE_ERROR
 from intgrads.devices import MOST_ROWS, OnDevice, chunk_rows, memory_of_a_row, set_threads
 from intgrads.errors import RequestError
+from intgrads.groups import Family, GroupValues, group_values
 from intgrads.precision import Precision, at_precision
 from intgrads.request import Call, Request, parse_request
 from intgrads.response import Answer, Reply, answer_reply, error_reply
@@ -36,6 +38,14 @@ logger = logging.getLogger(__name__)
 
 GRPC_LIMIT = 4 * 1024 * 1024
 """Largest answer by gRPC, where nothing can be sent in pieces; gRPC's own default limit for a message."""
+
+GROUP_FIGURES = {
+    "idg": "idg",
+    "dividends": "dividend",
+    "values": "value",
+    "integrated_gradients": "integrated_gradients",
+}
+"""What an answer tells of each group: in its arrays, after ``group_``, and in JSON's list."""
 
 TOP = 5
 """How many of the likeliest classes an answer lists."""
@@ -163,8 +173,7 @@ class Service(Generic[AnyClassifier]):
         request, notes = parse_request(call, self.settings, self.network.request)
         targets = self._targets(request)
         subjects = self.network.subjects(request, self.settings)
-        points = sum(prod(subject.shape) for subject in subjects)
-        self._check_size(request, points, len(targets or (0,)), call.is_grpc)
+        self._check_size(request, subjects, len(targets or (0,)), call.is_grpc)
         return Job(call, request, [self._part(request, subject, targets) for subject in subjects], notes)
 
     def _part(self, request: Request, subject: Subject, targets: tuple[int, ...] | None) -> Part:
@@ -184,14 +193,15 @@ class Service(Generic[AnyClassifier]):
         wanted = target if isinstance(target, list) else [target]
         return tuple(self.network.labels.resolve(one) for one in wanted)
 
-    def _check_size(self, request: Request, numbers: int, n_targets: int, is_grpc: bool) -> None:
+    def _check_size(self, request: Request, subjects: Sequence[Subject], n_targets: int, is_grpc: bool) -> None:
         """Refuse an answer that could not be sent before anything is computed for it."""
-        step = 4 * numbers
+        step = 4 * sum(prod(subject.shape) for subject in subjects)
         integral, gradients = request.tensors[:2]
         sizes = {
             integral: n_targets * step,
             gradients: n_targets * request.most_steps * step,
             "intermediates": request.most_steps * step,
+            "group_masks": sum(subject.family.places.nbytes for subject in subjects if subject.family),
         }
         size = sum(sizes.get(name, 0) for name in request.sent_tensors())
         if request.format == "json":
@@ -273,12 +283,20 @@ class Service(Generic[AnyClassifier]):
         own = {name: cut(name, torch.from_numpy(array)) for name, array in subject.figures(attribution).items()}
         strings = subject.strings()
         info = self._info(job, part, attribution) | subject.info()
+        info |= {name: figure.tolist() for name, figure in own.items()} | strings
+        tensors = self._tensors(job.request, part.integral, attribution) | own
+        groups = _group_values(part, attribution)
+        if subject.family is not None:
+            tensors |= _group_tensors(job.request, subject.family, groups)
+            info["groups"] = _group_list(subject.family, groups, several)
+        by_target: list[GroupValues | None] = [*groups] or [None] * len(attribution.targets)
+        each_target = list(zip(attribution.integrated_gradients, by_target, strict=True))
         return Answer(
-            tensors=self._tensors(job.request, part.integral, attribution) | own,
-            info=info | {name: figure.tolist() for name, figure in own.items()} | strings,
+            tensors=tensors,
+            info=info,
             strings=strings,
-            png=lambda: subject.png(attribution),
-            sections=lambda: [subject.section(attribution, t) for t in range(len(attribution.targets))],
+            png=lambda: subject.png(attribution, by_target[0]),
+            sections=lambda: [subject.section(*target) for target in each_target],
             tensors_in_json=job.request.fields is not None,
         )
 
@@ -306,7 +324,8 @@ class Service(Generic[AnyClassifier]):
             "converged": cut(torch.from_numpy(attribution.converged)),
             "evaluations": torch.tensor(attribution.evaluations),
         }
-        return {name: available[name]().contiguous() for name in request.sent_tensors()} | figures
+        sent = [name for name in request.sent_tensors() if name in available]
+        return {name: available[name]().contiguous() for name in sent} | figures
 
     def _info(self, job: Job, part: Part, attribution: Attribution) -> dict[str, Any]:
         request, labels = job.request, self.network.labels
@@ -358,6 +377,42 @@ class Service(Generic[AnyClassifier]):
             "seed": request.seed,
             "warnings": warnings,
         }
+
+
+def _group_values(part: Part, attribution: Attribution) -> list[GroupValues]:
+    """Return what the groups that were asked for carry, for each target; nothing where none were."""
+    subject, path = part.subject, part.integral.path
+    if subject.family is None:
+        return []
+    step = subject.by_unit((path.input.double() - path.baseline.double()).cpu()).numpy()
+    return [
+        group_values(subject.by_unit(of_target).double().numpy(), step, subject.family.members, subject.family.units)
+        for of_target in attribution.integrated_gradients
+    ]
+
+
+def _group_tensors(request: Request, family: Family, groups: Sequence[GroupValues]) -> dict[str, Tensor]:
+    """Return the arrays that an answer has about groups; those of values are (T, G), or (G,) for a single target."""
+    places = {} if family.name in request.tensors and family.name not in request.sent_tensors() else {family.name}
+    tensors = {name: torch.from_numpy(family.places) for name in places}
+    for name in GROUP_FIGURES:
+        values = torch.from_numpy(np.stack([getattr(of_target, name) for of_target in groups]))
+        tensors[f"group_{name}"] = values if request.several_targets else values[0]
+    return tensors
+
+
+def _group_list(family: Family, groups: Sequence[GroupValues], several: bool) -> list[dict[str, Any]]:
+    """Return the same as a list of groups, for JSON; for several targets each value is a list."""
+    sizes = family.members.sum(1).tolist()
+    figures = {
+        shown: np.stack([getattr(of_target, name) for of_target in groups], axis=1)
+        for name, shown in GROUP_FIGURES.items()
+    }
+    return [
+        {"kind": kind, "label": label, "size": size}
+        | {name: (of[k] if several else of[k, 0]).tolist() for name, of in figures.items()}
+        for k, (kind, label, size) in enumerate(zip(family.kinds, family.labels, sizes, strict=True))
+    ]
 
 
 @contextmanager

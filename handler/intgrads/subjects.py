@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from intgrads.attribution import Attribution
+from intgrads.groups import Family, GroupValues
 from intgrads.labels import Labels
 from intgrads.request import Request
 from intgrads.settings import Settings
@@ -37,8 +38,17 @@ class Subject(Protocol):
         """
         ...
 
+    @property
+    def family(self) -> Family | None:
+        """The groups that were asked for."""
+        ...
+
     def path(self) -> tuple[Tensor, Tensor]:
         """Return x and x'."""
+        ...
+
+    def by_unit(self, features: Tensor) -> Tensor:
+        """Return something like x, (*shape), as units and their features, (P, C)."""
         ...
 
     def figures(self, attribution: Attribution) -> dict[str, NDArray[Any]]:
@@ -53,12 +63,12 @@ class Subject(Protocol):
         """Return what is told of the input, as plain JSON."""
         ...
 
-    def png(self, attribution: Attribution) -> bytes:
+    def png(self, attribution: Attribution, groups: GroupValues | None) -> bytes:
         """Return the picture of a png answer."""
         ...
 
-    def section(self, attribution: Attribution, target: int) -> str:
-        """Return the HTML that shows one of the targets' attribution."""
+    def section(self, attribution: Tensor, groups: GroupValues | None) -> str:
+        """Return the HTML that shows one target's attribution, (*shape), and what its groups carry."""
         ...
 
 

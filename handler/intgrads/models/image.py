@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from intgrads.attribution import Attribution
 from intgrads.baselines import image_baseline
+from intgrads.group_rendering import group_map
+from intgrads.groups import Family, GroupValues
 from intgrads.labels import Labels
-from intgrads.pages import picture_section
+from intgrads.pages import groups_section, picture_section
+from intgrads.picture_groups import PictureGroups
 from intgrads.pictures import Picture, PictureSpec
 from intgrads.rendering import heat_map, to_png
 from intgrads.request import ImageRequest, Request
@@ -58,7 +62,7 @@ class ImageClassifier:
         RequestError
             If it cannot be.
         """
-        return [SentPicture(self, request, request.picture(settings))]
+        return [SentPicture(self, request, request.picture(settings), settings)]
 
 
 class SentPicture:
@@ -69,9 +73,15 @@ class SentPicture:
     network : ImageClassifier
     request : ImageRequest
     picture : Picture
+    settings : Settings
+
+    Raises
+    ------
+    RequestError
+        If the groups that were asked for cannot be made.
     """
 
-    def __init__(self, network: ImageClassifier, request: ImageRequest, picture: Picture) -> None:
+    def __init__(self, network: ImageClassifier, request: ImageRequest, picture: Picture, settings: Settings) -> None:
         self.network, self.request, self.picture = network, request, picture
         self.shape = network.shape
         spec = network.picture
@@ -81,6 +91,9 @@ class SentPicture:
                 f"the picture was resized from {picture.size[1]} × {picture.size[0]} to the network's "
                 f"{spec.width} × {spec.height}",
             )
+        groups = request.pixel_groups(picture, spec, settings)
+        self.family = None if groups is None else _family(groups, request.group_pixels)
+        self.notes += () if groups is None else tuple(groups.notes)
 
     def bind(self, module: nn.Module) -> nn.Module:
         """Return the network as it takes this picture: as any other."""
@@ -107,10 +120,35 @@ class SentPicture:
         spec = self.network.picture
         return {"picture_size": list(self.picture.size), "input_size": [spec.height, spec.width]}
 
-    def png(self, attribution: Attribution) -> bytes:
-        """Return the heat map over the picture, at its size."""
+    def by_unit(self, features: Tensor) -> Tensor:
+        """Return (3, H, W) as pixels and their channels, (H·W, 3)."""
+        return features.flatten(1).T
+
+    def png(self, attribution: Attribution, groups: GroupValues | None) -> bytes:
+        """Return the heat map over the picture, at its size, or the groups on it."""
+        if groups is not None:
+            return to_png(self._group_map(groups))
         return to_png(heat_map(self.picture.pixels, attribution.integrated_gradients[0].numpy()))
 
-    def section(self, attribution: Attribution, target: int) -> str:
-        """Return the picture in HTML, and its heat map for one of the targets."""
-        return picture_section(self.picture.pixels, attribution.integrated_gradients[target].numpy())
+    def section(self, attribution: Tensor, groups: GroupValues | None) -> str:
+        """Return the picture in HTML, its heat map for one of the targets and its groups."""
+        drawn = None if groups is None else self._group_map(groups)
+        section = picture_section(self.picture.pixels, attribution.numpy(), drawn)
+        return section if self.family is None or groups is None else section + groups_section(self.family, groups)
+
+    def _group_map(self, groups: GroupValues) -> NDArray[np.uint8]:
+        assert self.family is not None
+        return group_map(self.picture.pixels, self.family.places[:-1], self.family.labels[:-1], groups)
+
+
+def _family(groups: PictureGroups, pixels: bool) -> Family:
+    """Return the groups and the whole picture, with or without each single pixel."""
+    masks = np.concatenate([groups.masks, np.ones_like(groups.masks[:1])])
+    return Family(
+        kinds=[groups.kind] * len(groups.labels) + ["picture"],
+        labels=[*groups.labels, "the whole picture"],
+        members=masks.reshape(len(masks), -1),
+        units=pixels,
+        name="group_masks",
+        places=masks,
+    )

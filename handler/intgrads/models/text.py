@@ -15,12 +15,14 @@ from intgrads.attribution import Attribution
 from intgrads.baselines import TOKEN_BASELINES, drawn_baseline
 from intgrads.embeddings import EmbeddingLayer, FromEmbeddings
 from intgrads.errors import RequestError
+from intgrads.groups import Family, GroupValues
 from intgrads.labels import Labels
-from intgrads.pages import text_section
+from intgrads.pages import groups_section, phrases_section, text_section
 from intgrads.precision import Between
 from intgrads.request import Request, TextRequest
 from intgrads.sentences import Sentence, tokenise
 from intgrads.settings import Settings
+from intgrads.text_groups import TextGroups
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -143,7 +145,9 @@ class Text:
     def __init__(self, network: TextClassifier, request: TextRequest, sentence: Sentence) -> None:
         self.network, self.request, self.sentence = network, request, sentence
         self.shape = (len(sentence.ids), network.text.layer.width)
-        self.notes = sentence.notes
+        groups = request.token_groups(sentence)
+        self.family = None if groups is None else _family(groups, len(sentence.ids))
+        self.notes = sentence.notes if groups is None else (*sentence.notes, *groups.notes)
 
     def bind(self, module: nn.Module) -> FromEmbeddings:
         """Return the network as it takes this text's embeddings, (B, L, D) to logits."""
@@ -185,10 +189,30 @@ class Text:
         """Return what the answer's figures tell of the text, as plain JSON."""
         return {"text": self.sentence.text, "max_tokens": self.network.text.max_tokens}
 
-    def png(self, attribution: Attribution) -> bytes:
+    def by_unit(self, features: Tensor) -> Tensor:
+        """Return (L, D) as it is: tokens and their features."""
+        return features
+
+    def png(self, attribution: Attribution, groups: GroupValues | None) -> bytes:
         """Raise: a text has no such picture; requests that ask for one are refused before."""
         raise NotImplementedError
 
-    def section(self, attribution: Attribution, target: int) -> str:
-        """Return the text in HTML, its words coloured by their scores for one of the targets."""
-        return text_section(self.sentence, attribution.integrated_gradients[target].double().sum(-1).numpy())
+    def section(self, attribution: Tensor, groups: GroupValues | None) -> str:
+        """Return the text in HTML, its words coloured by their scores for one of the targets, and its groups."""
+        section = text_section(self.sentence, attribution.double().sum(-1).numpy())
+        if self.family is None or groups is None:
+            return section
+        return section + phrases_section(self.sentence, self.family, groups) + groups_section(self.family, groups)
+
+
+def _family(groups: TextGroups, length: int) -> Family:
+    """Return the tokens, the groups and the whole text, which are listed all."""
+    places = np.arange(length)
+    return Family(
+        kinds=groups.kinds,
+        labels=groups.labels,
+        members=(groups.spans[:, :1] <= places) & (places < groups.spans[:, 1:]),
+        units=False,
+        name="group_spans",
+        places=groups.spans,
+    )
