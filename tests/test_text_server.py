@@ -82,6 +82,8 @@ def test_bad_texts_are_answered_in_json_by_the_same_worker(torchserve: TorchServ
     before = pids(torchserve, "text")
     sent = 0
     for name, (call, _, _, _) in BAD.items():
+        if name in ("too many texts", "too many characters", "an answer too large"):
+            continue  # this archive allows what the small one of the unit tests did not
         headers = {k: v for k, v in call.headers.items() if k.lower() in ("content-type", "accept") and v}
         if set(call.fields) == {"body"}:
             body = call.fields["body"]
@@ -93,9 +95,6 @@ def test_bad_texts_are_answered_in_json_by_the_same_worker(torchserve: TorchServ
             parts = {k: (None, bytes(v) if isinstance(v, bytearray) else v) for k, v in call.fields.items()}
             reply = post(torchserve, "text", files=parts)
         else:
-            continue
-        if reply.status_code == 200:
-            assert any(word in name for word in ("too many", "too large", "index")), (name, reply.text[:200])
             continue
         error = reply.json()
         assert error.keys() == {"code", "type", "message", "field"}, name

@@ -31,8 +31,9 @@ body { font: 16px/1.6 sans-serif; color: #111; background: #fff; max-width: 60em
 h1 { font-size: 1.3em } h2 { font-size: 1.1em; margin-top: 2em }
 .text { font-size: 1.25em; line-height: 2; white-space: pre-wrap; overflow-wrap: anywhere }
 .tokens { font: 13px/2.2 monospace; overflow-wrap: anywhere }
-.text span, .tokens span { border-radius: 3px; padding: 2px 1px }
-.tokens span { margin-right: 5px; padding: 2px 3px; border: 1px solid #ddd }
+.key { font-size: 13px }
+.text span, .tokens span, .key span { border-radius: 3px; padding: 2px 1px }
+.tokens span, .key span { margin-right: 5px; padding: 2px 3px; border: 1px solid #ddd }
 .phrases { font-size: 1.1em; line-height: 2.6; white-space: pre-wrap; overflow-wrap: anywhere }
 .phrases span { border: 1px solid #555; border-radius: 4px; padding: 2px 4px; margin: 0 1px }
 .phrases span span { padding: 1px 3px }
@@ -84,9 +85,9 @@ def text_section(sentence: Sentence, scores: NDArray[np.float64]) -> str:
 
 
 def _legend() -> str:
-    steps = (("lowered it", -1.0), ("did nothing", 0.0), ("raised it", 1.0))
+    steps = (("lowers it", -1.0), ("leaves it", 0.0), ("raises it", 1.0))
     key = " ".join(_span(text, score, 1.0) for text, score in steps)
-    return f'<p class="tokens">what each did to the score of the class above: {key}; under the pointer, how much</p>'
+    return f'<p class="key">the score of the class above: {key}</p>'
 
 
 def picture_section(
