@@ -295,7 +295,7 @@ class Service(Generic[AnyClassifier]):
             tensors=tensors,
             info=info,
             strings=strings,
-            png=lambda: subject.png(attribution, by_target[0]),
+            png=lambda told: subject.png(attribution, by_target[0], told),
             sections=lambda: [subject.section(*target) for target in each_target],
             tensors_in_json=job.request.fields is not None,
         )

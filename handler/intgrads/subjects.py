@@ -63,8 +63,8 @@ class Subject(Protocol):
         """Return what is told of the input, as plain JSON."""
         ...
 
-    def png(self, attribution: Attribution, groups: GroupValues | None) -> bytes:
-        """Return the picture of a png answer."""
+    def png(self, attribution: Attribution, groups: GroupValues | None, info: str) -> bytes:
+        """Return the picture of a png answer, a text in its chunk ``info``."""
         ...
 
     def section(self, attribution: Tensor, groups: GroupValues | None) -> str:

@@ -124,11 +124,11 @@ class SentPicture:
         """Return (3, H, W) as pixels and their channels, (H·W, 3)."""
         return features.flatten(1).T
 
-    def png(self, attribution: Attribution, groups: GroupValues | None) -> bytes:
-        """Return the heat map over the picture, at its size, or the groups on it."""
+    def png(self, attribution: Attribution, groups: GroupValues | None, info: str) -> bytes:
+        """Return the heat map over the picture, at its size, or the groups on it; with a text."""
         if groups is not None:
-            return to_png(self._group_map(groups))
-        return to_png(heat_map(self.picture.pixels, attribution.integrated_gradients[0].numpy()))
+            return to_png(self._group_map(groups), info)
+        return to_png(heat_map(self.picture.pixels, attribution.integrated_gradients[0].numpy()), info)
 
     def section(self, attribution: Tensor, groups: GroupValues | None) -> str:
         """Return the picture in HTML, its heat map for one of the targets and its groups."""
