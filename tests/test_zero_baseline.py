@@ -14,7 +14,6 @@ from intgrads.models import bit
 from intgrads.models.family import Order
 from intgrads.models.image import ImageClassifier
 from intgrads.settings import Settings
-from networks import CPU
 from torch import Tensor, nn
 
 from examples.zero_baseline.train import ARCHITECTURE, WEIGHTS, accuracy, digits, normalised
@@ -27,7 +26,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> ImageClassifier:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(bit.ARCHITECTURES, "bit-digits", ARCHITECTURE)
         write_archive(Order("bit-digits", WEIGHTS, [str(i) for i in range(10)], Settings()), folder)
-    return open_archive(folder, CPU).network
+    network = open_archive(folder).network
+    assert isinstance(network, ImageClassifier)
+    return network
 
 
 @pytest.fixture(scope="module")
