@@ -1,6 +1,6 @@
 """The trap of the zero baseline: a trained BiT hardly changes until α is tiny, and fixed steps miss where it does.
 
-The network is that of ``examples/zero_baseline``, trained on scikit-learn's digits.
+The network is that of ``training/bit_digits.py``, trained on scikit-learn's digits.
 """
 
 import copy
@@ -8,6 +8,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from bit_digits import ARCHITECTURE, WEIGHTS, accuracy, digits, normalised
 from intgrads import integrated_gradients
 from intgrads.archive import open_archive, write_archive
 from intgrads.models import bit
@@ -15,8 +16,6 @@ from intgrads.models.family import Order
 from intgrads.models.image import ImageClassifier
 from intgrads.settings import Settings
 from torch import Tensor, nn
-
-from examples.zero_baseline.train import ARCHITECTURE, WEIGHTS, accuracy, digits, normalised
 
 
 @pytest.fixture(scope="module")
