@@ -24,14 +24,14 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "handler"))
 
 from intgrads import integrated_gradients  # noqa: E402
-from intgrads.archive import open_archive, write_archive  # noqa: E402
+from intgrads.archive import CPU, open_archive, write_archive  # noqa: E402
 from intgrads.devices import chunk_rows, memory_of_a_row  # noqa: E402
 from intgrads.models.family import Order  # noqa: E402
+from intgrads.models.image import ImageClassifier  # noqa: E402
 from intgrads.pictures import decode_picture  # noqa: E402
 from intgrads.precision import PRECISIONS, at_precision  # noqa: E402
 from intgrads.settings import Settings  # noqa: E402
 
-CPU = torch.device("cpu")
 ORDERS = {"demo-image": Order("demo-image", None, None, Settings())}
 PICTURE = ROOT / "examples" / "cat.jpg"
 
@@ -40,7 +40,8 @@ def measure(order: Order, rounds: int) -> list[dict[str, object]]:
     """Return a row of the table for each precision."""
     with tempfile.TemporaryDirectory() as directory:
         write_archive(order, Path(directory))
-        network = open_archive(Path(directory), CPU).network
+        network = open_archive(Path(directory)).network
+    assert isinstance(network, ImageClassifier)
     spec = network.picture
     pixels = spec.resize(decode_picture(PICTURE.read_bytes(), "data", 10**8))
     x, baseline = (spec.normalise(p)[None] for p in (pixels, np.zeros_like(pixels)))

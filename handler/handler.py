@@ -24,7 +24,7 @@ class IntgradsHandler:
     """TorchServe's entry point: ``initialize`` once a worker, ``handle`` once a batch."""
 
     def __init__(self) -> None:
-        self.service: Service | None = None
+        self.service: Service[Any] | None = None
         self.failure = "it was not initialised"
 
     def initialize(self, context: Context) -> None:

@@ -1,4 +1,4 @@
-"""What tests share: a small network's checkpoint, and a real TorchServe with three archives."""
+"""What tests share: a small network's checkpoint, and a real TorchServe with some archives."""
 
 import zipfile
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from intgrads.archive import MANIFEST
 from intgrads.archiver import make_archive
 from intgrads.models.family import Order
 from intgrads.settings import Settings
+from networks import random_bit, random_lanet
 from server import TorchServe, free_ports
 
 TINY = "resnet10t"
@@ -29,7 +30,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
-    """Start TorchServe on free ports with the demo, a small network that takes batches, and one that cannot load."""
+    """Start TorchServe on free ports: the demo, one that takes batches, one that cannot load, small family members."""
     directory = tmp_path_factory.mktemp("torchserve")
     store = directory / "model_store"
     make_archive(Order("demo-image", None, None, Settings()), "intgrads", store=store)
@@ -38,7 +39,10 @@ def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     make_archive(small, "batches", batch_size=4, store=store)
     damaged = make_archive(small, "damaged", store=store)
     rewrite(damaged, MANIFEST, b'"family": "timm"', b'"family": "what"')
-    models = ["intgrads.mar", "batches.mar", "damaged.mar"]
+    for name, weights in (("bit", random_bit("bit-small", 10)), ("lanet", random_lanet("lanet-small", 10))):
+        torch.save({"model_state_dict": weights}, directory / f"{name}_model.pth")
+        make_archive(Order(f"{name}-small", directory / f"{name}_model.pth", None, Settings()), name, store=store)
+    models = ["intgrads.mar", "batches.mar", "damaged.mar", "bit.mar", "lanet.mar"]
     server = TorchServe(directory, free_ports(5), models, store)
     server.start()
     try:

@@ -13,11 +13,11 @@ from intgrads import archiver
 from intgrads.archive import LABELS, MANIFEST, WEIGHTS, open_archive
 from intgrads.checkpoints import CheckpointError
 from intgrads.models.family import Order
+from intgrads.models.image import ImageClassifier
 from intgrads.settings import Settings
 from safetensors.torch import save_file
 
 NAME = "test_tinynet"
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -42,9 +42,10 @@ def test_a_network_of_timm_goes_from_checkpoint_to_worker(tiny: Path, store: Pat
     assert "minWorkers: 2" in config
     assert "batchSize: 4" in config
     assert "deviceType: cpu" in config
-    archive = open_archive(tmp_path / "mar", CPU)
+    archive = open_archive(tmp_path / "mar")
     assert archive.settings.n_steps == 7
     assert list(archive.network.labels) == ["cat", "dog", "horse"]
+    assert isinstance(archive.network, ImageClassifier)
     assert archive.network.shape == (3, 48, 64)
     assert tuple(archive.network.picture.mean) == (0.1, 0.2, 0.3)
     torch.manual_seed(0)
@@ -128,7 +129,8 @@ def test_the_demos_weights_are_the_real_ones(tmp_path: Path) -> None:
     from intgrads.pictures import decode_picture
 
     write_archive(Order("demo-image", None, None, Settings()), tmp_path)
-    network = open_archive(tmp_path, CPU).network
+    network = open_archive(tmp_path).network
+    assert isinstance(network, ImageClassifier)
     cat = decode_picture(Path(__file__).parents[1].joinpath("examples", "cat.jpg").read_bytes(), None, 10**9)
     probabilities = network.module(network.picture.normalise(network.picture.resize(cat))[None]).softmax(1)[0]
     assert network.labels[int(probabilities.argmax())] == "Egyptian cat"
@@ -143,8 +145,8 @@ def test_a_damaged_archive_is_an_error_not_a_wrong_network(tiny: Path, tmp_path:
     manifest = json.loads((tmp_path / MANIFEST).read_text())
     save_file({"wrong": torch.ones(1)}, tmp_path / WEIGHTS)
     with pytest.raises(RuntimeError, match="wrong"):
-        open_archive(tmp_path, CPU)
+        open_archive(tmp_path)
     (tmp_path / MANIFEST).write_text(json.dumps({**manifest, "family": "unknown"}))
     with pytest.raises(KeyError):
-        open_archive(tmp_path, CPU)
+        open_archive(tmp_path)
     shutil.rmtree(tmp_path)

@@ -4,6 +4,9 @@ import pytest
 import timm
 import torch
 from intgrads.folding import fold
+from intgrads.models import bit, lanet
+from networks import BIT_SMALL, LANET_SMALL, random_bit, random_lanet
+from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 from toys import small_network
 
@@ -46,6 +49,24 @@ def test_networks_of_timm(name: str, size: int, norms: int | None) -> None:
     assert not folded.training
 
 
+@pytest.mark.parametrize(
+    ("plain", "weights"),
+    [
+        (bit.BiT().build(BIT_SMALL | {"num_classes": 5}), random_bit("bit-small", 5)),
+        (lanet.LaNet().build(LANET_SMALL | {"num_classes": 5}), random_lanet("lanet-small", 5)),
+    ],
+)
+def test_bit_and_lanet(plain: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Nothing that is constant is left to compute, and what is left computes the same."""
+    names = bit.pth_name if isinstance(plain, ResNetV2) else str
+    plain.load_state_dict({name: weights[names(name)] for name in plain.state_dict()})
+    plain.double().eval()
+    folded = fold(plain)
+    assert_same(plain, folded, torch.randn(2, 3, 32, 32))
+    left = {type(layer).__name__ for layer in folded.modules()}
+    assert left & {"BatchNorm2d", "StdConv2d", "StandardisedConv2d"} == set()
+
+
 def test_the_plain_network_is_left_alone() -> None:
     plain = with_statistics(small_network())
     before = {name: value.clone() for name, value in plain.state_dict().items()}
@@ -72,6 +93,22 @@ class Shared(nn.Module):
         return out
 
 
+class Concatenated(Shared):
+    """Two convolutions concatenated before a normalisation, and one of them, or the whole, seen elsewhere too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.one, self.other = (nn.Conv2d(3, 2, 3) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, whole = self.left(x), torch.cat([self.one(x), self.other(x)], dim=1)
+        out: Tensor = self.head(
+            (self.first(torch.cat([first, self.right(x)], dim=1)) + self.second(whole) + whole).mean((2, 3))
+            + first.sum((1, 2, 3))[:, None]
+        )
+        return out
+
+
 class Untraceable(Shared):
     """What it does depends on its input."""
 
@@ -79,7 +116,7 @@ class Untraceable(Shared):
         return super().forward(x if x.sum() > 0 else 2 * x)
 
 
-@pytest.mark.parametrize("module", [Shared, Untraceable])
+@pytest.mark.parametrize("module", [Shared, Concatenated, Untraceable])
 def test_what_cannot_be_folded_stays_right(module: type[nn.Module]) -> None:
     plain = with_statistics(module())
     assert_same(plain, fold(plain), torch.rand(2, 3, 8, 8))

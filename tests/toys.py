@@ -65,7 +65,7 @@ def small_network(seed: int = 0, classes: int = 3) -> nn.Sequential:
     )
 
 
-def small_service(module: nn.Module | None = None, **settings: Any) -> Service:
+def small_service(module: nn.Module | None = None, **settings: Any) -> Service[ImageClassifier]:
     """Return a service of 8 × 10 pictures and three classes, two of them of one name."""
     spec = PictureSpec(height=8, width=10, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.2))
     module = (module or small_network()).eval().requires_grad_(False)

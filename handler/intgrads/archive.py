@@ -1,7 +1,7 @@
 """What an archive holds, beside the code: its manifest, labels and weights. Written when it is made, read by a worker.
 
 ``intgrads.json`` names the network and states every setting, ``labels.json`` names its outputs, ``weights.safetensors``
-holds its numbers. None of them is a program.
+holds its numbers, and ``tokenizer.json`` the vocabulary of a network of text. None of them is a program.
 """
 
 from __future__ import annotations
@@ -9,21 +9,26 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from intgrads.checkpoints import CheckpointError
 from intgrads.labels import Labels
 from intgrads.models import FAMILIES, find_family
 from intgrads.models.family import Order
 from intgrads.models.image import ImageClassifier
+from intgrads.models.text import TextClassifier, TextSpec
 from intgrads.pictures import PictureSpec
-from intgrads.preparation import prepare
+from intgrads.preparation import prepare, prepare_linear
 from intgrads.settings import Settings
 
 MANIFEST = "intgrads.json"
 LABELS = "labels.json"
 WEIGHTS = "weights.safetensors"
+CPU = torch.device("cpu")
+TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Archive:
     """An archive that was read: what its model is called, its network with weights, and its settings."""
 
     model: str
-    network: ImageClassifier
+    network: ImageClassifier | TextClassifier
     settings: Settings
 
 
@@ -47,19 +52,31 @@ def write_archive(order: Order, directory: Path) -> None:
     """
     family = find_family(order.model)
     ingredients = family.prepare(order)
+    if order.tokenizer is not None and ingredients.text is None:
+        raise CheckpointError(f"--tokenizer is for networks of text, and {order.model} takes pictures")
     manifest = {
-        "model": order.model,
+        "model": order.title,
         "family": family.name,
         "architecture": ingredients.architecture,
-        "picture": asdict(ingredients.picture),
         "settings": order.settings.model_dump(mode="json"),
     }
+    if ingredients.picture is not None:
+        manifest["picture"] = asdict(ingredients.picture)
+    if ingredients.text is not None:
+        manifest["text"] = ingredients.text.to_json()
+        (directory / TOKENIZER).write_text(ingredients.text.tokenizer, encoding="utf-8")
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     (directory / LABELS).write_text(json.dumps(ingredients.labels, ensure_ascii=False, indent=1), encoding="utf-8")
     save_file(ingredients.weights, directory / WEIGHTS)
 
 
-def open_archive(directory: Path, device: torch.device) -> Archive:
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Read what an archive says of itself."""
+    manifest: dict[str, Any] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    return manifest
+
+
+def open_archive(directory: Path, device: torch.device = CPU) -> Archive:
     """Read the files of an archive and build its network, prepared to run on a device.
 
     Raises
@@ -67,13 +84,18 @@ def open_archive(directory: Path, device: torch.device) -> Archive:
     OSError, ValueError, KeyError, RuntimeError
         If the archive is damaged or was made by another version.
     """
-    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_manifest(directory)
     module = FAMILIES[manifest["family"]].build(manifest["architecture"])
-    module.load_state_dict(load_file(directory / WEIGHTS), strict=True)
-    picture = PictureSpec(**manifest["picture"])
-    network = ImageClassifier(
-        module=prepare(module.eval(), picture.shape, device),
-        picture=picture,
-        labels=Labels(json.loads((directory / LABELS).read_text(encoding="utf-8"))),
-    )
+    # Assigned, not copied: the largest networks fill gigabytes.
+    module.load_state_dict(load_file(directory / WEIGHTS), strict=True, assign=True)
+    module.eval().requires_grad_(False)
+    labels = Labels(json.loads((directory / LABELS).read_text(encoding="utf-8")))
+    network: ImageClassifier | TextClassifier
+    if "text" in manifest:
+        tokenizer = (directory / TOKENIZER).read_text(encoding="utf-8")
+        prepared = prepare_linear(module, device)
+        network = TextClassifier(prepared, TextSpec.from_json(manifest["text"], tokenizer), labels)
+    else:
+        picture = PictureSpec(**manifest["picture"])
+        network = ImageClassifier(prepare(module, picture.shape, device), picture, labels)
     return Archive(manifest["model"], network, Settings.model_validate(manifest["settings"]))

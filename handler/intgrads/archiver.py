@@ -20,7 +20,7 @@ import yaml
 from pydantic import ValidationError
 
 import intgrads
-from intgrads.archive import LABELS, MANIFEST, WEIGHTS, write_archive
+from intgrads.archive import LABELS, MANIFEST, TOKENIZER, WEIGHTS, write_archive
 from intgrads.checkpoints import CheckpointError
 from intgrads.models import FAMILIES
 from intgrads.models.family import Order
@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
         "--weights", type=Path, metavar="FILE", help=".pth, .pt, .bin, .ckpt, .pkl, .npz or .safetensors"
     )
     parse.add_argument("--labels", type=Path, metavar="FILE", help="one label a line, or a JSON list")
+    parse.add_argument(
+        "--tokenizer", type=Path, metavar="PATH", help="vocab.txt, tokenizer.json, spiece.model, or a folder with one"
+    )
     parse.add_argument("--name", default="intgrads", help="of the archive and its URL; default intgrads")
     parse.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default auto")
     parse.add_argument("--workers", type=_positive, default=1, metavar="N", help="workers at the start; default 1")
@@ -135,6 +138,7 @@ def make_archive(
         stage.mkdir()
         write_archive(order, stage)
         shutil.copytree(HANDLER / "intgrads", stage / "code" / "intgrads", ignore=shutil.ignore_patterns("__pycache__"))
+        parts = [part for part in (MANIFEST, LABELS, TOKENIZER, "code") if (stage / part).exists()]
         config: dict[str, int | str] = {
             "minWorkers": workers,
             "maxWorkers": workers,
@@ -152,7 +156,7 @@ def make_archive(
             "--version", intgrads.__version__,
             "--handler", str(HANDLER / "handler.py"),
             "--serialized-file", str(stage / WEIGHTS),
-            "--extra-files", ",".join(str(stage / part) for part in (MANIFEST, LABELS, "code")),
+            "--extra-files", ",".join(str(stage / part) for part in parts),
             "--config-file", str(stage / "model-config.yaml"),
             "--export-path", str(stage),
         ]  # fmt: skip
@@ -178,7 +182,7 @@ def main(arguments: Sequence[str] | None = None, store: Path = MODEL_STORE) -> i
         if not given.name.replace("-", "").replace("_", "").isalnum() or not given.name.isascii():
             raise CheckpointError(f"--name {given.name!r}: use letters, digits, - and _ only")
         labels = None if given.labels is None else read_labels(given.labels)
-        order = Order(given.model, given.weights, labels, read_settings(given.set))
+        order = Order(given.model, given.weights, labels, read_settings(given.set), given.tokenizer)
         path = make_archive(
             order, given.name, device=given.device, workers=given.workers, batch_size=given.batch_size, store=store
         )

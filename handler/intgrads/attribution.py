@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ class Attribution:
     convergence_delta : ndarray, (T,), float64
         Sum of IG minus the difference.
     local_error : ndarray, (T,), float64
-        Sum over eight sub-intervals of the path of the absolute error made there; see :mod:`intgrads.convergence`.
+        Sum over the eighths of the path of the absolute error made there; see :mod:`intgrads.convergence`.
     converged : ndarray, (T,), bool
         Of a refinement: whether the local error met the tolerance. Of a fixed rule: whether the delta is at most 5 %
         of the difference.
@@ -228,8 +229,8 @@ def evaluate(
     integrals: Sequence[PathIntegral],
     rows: Sequence[tuple[int, float]],
     before_pass: Callable[[], None] = lambda: None,
-) -> None:
-    """Compute outputs and gradients at some points in one batch and hand them to their integrals.
+) -> list[Tensor]:
+    """Compute outputs and gradients at some points in one batch, and hand the outputs to their integrals.
 
     Parameters
     ----------
@@ -239,6 +240,11 @@ def evaluate(
         Index of the integral and the point's alpha.
     before_pass : callable, optional
         Called before each pass through the network; raising leaves the integrals as they were.
+
+    Returns
+    -------
+    list of Tensor, (T, *shape)
+        The gradients of each row.
     """
     before_pass()
     points = torch.stack([integrals[i].point(alpha) for i, alpha in rows]).requires_grad_()
@@ -254,12 +260,11 @@ def evaluate(
         column = torch.tensor([row[min(t, len(row) - 1)] for row in targets], device=logits.device)
         chosen = logits.gather(1, column[:, None]).sum()
         gradients.append(torch.autograd.grad(chosen, points, retain_graph=t < rounds - 1)[0])
-    for r, (i, alpha) in enumerate(rows):
-        integrals[i].add_gradient(alpha, torch.stack([g[r] for g in gradients[: len(targets[r])]]))
+    return [torch.stack([g[r] for g in gradients[: len(targets[r])]]) for r in range(len(rows))]
 
 
 def integrate(
-    forward: Forward,
+    forwards: Sequence[Forward],
     integrals: Sequence[PathIntegral],
     chunk_rows: int,
     before_pass: Callable[[], None] = lambda: None,
@@ -268,13 +273,14 @@ def integrate(
 
     Parameters
     ----------
-    forward : Forward
-        In evaluation mode, parameters frozen.
+    forwards : sequence of Forward
+        The network in evaluation mode, parameters frozen; several where copies of it, on other devices say, share the
+        points out among them. Each copy then has a thread of its own.
     integrals : sequence of PathIntegral
         Over paths of one shape; complete afterwards.
     chunk_rows : int
-        Points a batch at most: what bounds memory. Halved where memory runs out all the same. The result depends on it
-        only by float32 rounding.
+        Points a batch at most, of one copy: what bounds memory. Halved where memory runs out all the same. The result
+        depends on it only by float32 rounding.
     before_pass : callable, optional
         Called before each pass through the network, forward or backward; raising stops the integration and leaves
         incomplete the integrals whose points were not all reached.
@@ -287,23 +293,53 @@ def integrate(
         unanswered[i] = len(alphas)
         queue.extend((i, alpha) for alpha in alphas)
 
-    for i in unanswered:
-        ask(i)
-    while queue:
-        rows = [queue.popleft() for _ in range(min(chunk_rows, len(queue)))]
+    def attempt(forward: Forward, rows: list[tuple[int, float]]) -> list[Tensor] | None:
+        """Return the gradients of some rows; None where memory ran out."""
         try:
-            evaluate(forward, integrals, rows, before_pass)
+            return evaluate(forward, integrals, rows, before_pass)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(rows) == 1:
                 raise
-            queue.extendleft(reversed(rows))
-            chunk_rows = len(rows) // 2
-            logger.warning("out of memory with %d points a batch; going on with %d", len(rows), chunk_rows)
-            continue
-        for i, _ in rows:
-            unanswered[i] -= 1
-            if not unanswered[i]:
-                ask(i)
+            return None
+
+    for i in unanswered:
+        ask(i)
+    if len(forwards) > 1:
+        queue = deque(sorted(queue, key=lambda row: row[1] != 1))
+    with ThreadPoolExecutor(len(forwards)) as threads:
+        run = threads.map if len(forwards) > 1 else map
+        while queue:
+            chunks = _chunks(queue, integrals, chunk_rows, len(forwards))
+            failed = []
+            for rows, gradients in zip(chunks, run(attempt, forwards, chunks), strict=True):
+                if gradients is None:
+                    failed.append(rows)
+                    continue
+                for (i, alpha), gradient in zip(rows, gradients, strict=True):
+                    integrals[i].add_gradient(alpha, gradient)
+                    unanswered[i] -= 1
+                    if not unanswered[i]:
+                        ask(i)
+            for rows in reversed(failed):
+                queue.extendleft(reversed(rows))
+                chunk_rows = len(rows) // 2
+                logger.warning("out of memory with %d points a batch; going on with %d", len(rows), chunk_rows)
+
+
+def _chunks(
+    queue: deque[tuple[int, float]], integrals: Sequence[PathIntegral], chunk_rows: int, copies: int
+) -> list[list[tuple[int, float]]]:
+    """Take off the queue what each copy of the network computes next.
+
+    Several copies must all know the targets. A path whose target is the predicted class gets it with x: those points,
+    which then lead the queue, go first and alone.
+    """
+    if copies > 1 and any(integral.targets is None for integral in integrals):
+        shares = [min(chunk_rows, len(integrals))]
+    else:
+        shares = [min(chunk_rows, -(-len(queue) // copies))] * copies
+    chunks = [[queue.popleft() for _ in range(min(share, len(queue)))] for share in shares]
+    return [rows for rows in chunks if rows]
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -382,5 +418,5 @@ def integrated_gradients(
     nodes = quadrature(method, n_steps) if tolerance is None else Refinement(tolerance, max_evaluations)
     integral = PathIntegral(path, nodes, keep_gradients)
     with evaluation_mode(module):
-        integrate(module, [integral], chunk_rows)
+        integrate([module], [integral], chunk_rows)
     return integral.finish()

@@ -1,7 +1,8 @@
-"""Baselines: the picture x' at which an integration path starts.
+"""Baselines: the picture, or the embeddings of a text, x' at which an integration path starts.
 
-A baseline stands for the absence of the object. Black is the one of Sundararajan et al. (2017, arXiv 1703.01365);
-Sturmfels et al. (2020, doi 10.23915/distill.00022) compare the others.
+A baseline stands for the absence of what is asked about. For pictures black is the one of Sundararajan et al. (2017,
+arXiv 1703.01365); Sturmfels et al. (2020, doi 10.23915/distill.00022) compare the others. For texts they are those of
+the earlier text server's documents.
 """
 
 from __future__ import annotations
@@ -9,11 +10,22 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from skimage.filters import gaussian
+from torch import Tensor
 
 ImageBaseline = Literal["black", "zero", "white", "mean", "blur", "noise"]
 IMAGE_BASELINES: tuple[str, ...] = get_args(ImageBaseline)
+
+TokenBaseline = Literal["pad", "unk", "mask", "period"]
+"""Baselines of one token at every place, special ones included, as it leaves the embedding layer there."""
+TOKEN_BASELINES: tuple[str, ...] = get_args(TokenBaseline)
+
+DrawnBaseline = Literal["zero", "rand-norm", "rand-unif"]
+"""Baselines that stand in place of what leaves the embedding layer, at every place."""
+
+TextBaseline = Literal[TokenBaseline, DrawnBaseline]
 
 
 def image_baseline(name: ImageBaseline, pixels: NDArray[np.uint8], seed: int = 0) -> NDArray[np.float32] | None:
@@ -56,3 +68,34 @@ def image_baseline(name: ImageBaseline, pixels: NDArray[np.uint8], seed: int = 0
     if name == "noise":
         return np.random.default_rng(seed).uniform(0, 255, shape).astype(np.float32)
     raise ValueError(f"unknown baseline {name!r}; choose one of {', '.join(IMAGE_BASELINES)}")
+
+
+def drawn_baseline(name: str, shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    """Return a baseline of embeddings that no token has.
+
+    Parameters
+    ----------
+    name : str
+        ``zero``: zeros. ``rand-norm``: normal, mean 0 and standard deviation 1. ``rand-unif``: uniform in 0 … 1.
+    shape : tuple of int
+        (L, D).
+    seed : int, default 0
+        Seed of the random ones, at least 0.
+
+    Returns
+    -------
+    Tensor, (L, D), float32, on the CPU
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if name == "zero":
+        return torch.zeros(shape)
+    if name == "rand-norm":
+        return torch.randn(shape, generator=generator)
+    if name == "rand-unif":
+        return torch.rand(shape, generator=generator)
+    raise ValueError(f"unknown baseline {name!r}; choose one of {', '.join(get_args(DrawnBaseline))}")

@@ -7,6 +7,7 @@ program at all. Used when an archive is made; the server itself only ever reads 
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import warnings
 import zipfile
@@ -33,6 +34,16 @@ _PLAIN_ARRAYS = {
     ("collections", "OrderedDict"),
     ("_codecs", "encode"),
 }
+
+_PLAIN_VALUES: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    type(np.dtype(np.float64)),
+    type(np.dtype(np.float32)),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+]
+"""What training scripts leave beside the weights, and PyTorch's loader refuses: options and NumPy's numbers."""
 
 
 class CheckpointError(Exception):
@@ -100,7 +111,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Any:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN_VALUES):
         # It warns of what it is about to check or refuse; what it finds is told as an error.
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -2,7 +2,7 @@
 
 The convergence delta compares the two sides of completeness over the whole path, where errors of opposite sign cancel.
 f is known at every node, so the same comparison can be made over any part of the path, exactly and for nothing: the
-local error cuts the path into :data:`SUBINTERVALS` parts and adds the absolute errors up.
+local error cuts the path into eighths, and what is next to the baseline into octaves, and adds the absolute errors up.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ RELATIVE_ERROR = 0.05
 DIFFERENCE_FLOOR = 1e-3
 """Least difference, in logits, that an error is held against: f(x) = f(x') would ask for no error at all."""
 
-SUBINTERVALS = 8
+EIGHTHS = 8
 """Parts of a path over which errors may cancel. More of them would ask a network of ReLUs, whose slope jumps at
 thousands of places, to resolve jumps that no attribution depends on."""
+
+OCTAVES = 40
+"""Parts of the path's first thousandth, each half as long as the one above it: [2^-11, 2^-10), [2^-12, 2^-11) and on.
+A network that normalises its input's scale away changes with the logarithm of alpha where the path begins at zeros; in
+one part all of its errors would cancel by luck. Other networks have no errors to speak of there."""
 
 
 @dataclass(frozen=True)
@@ -71,25 +76,26 @@ def interval_errors(samples: Samples) -> NDArray[np.float64]:
 
 
 def subinterval(middles: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return which sub-interval each part of the path counts to, by where its middle lies, in [0, 1)."""
-    return (middles * SUBINTERVALS).astype(np.int64)
+    """Return which part of the path errors count to, by where their middle lies, in (0, 1)."""
+    octave = np.clip(-11 - np.floor(np.log2(middles)), 0, OCTAVES - 1)
+    return np.where(middles < 2.0**-10, EIGHTHS + octave, np.floor(middles * EIGHTHS)).astype(np.int64)
 
 
 def summed(errors: NDArray[np.float64], middles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the local error: signed errors added within each sub-interval, their absolute values over all of them.
+    """Return the local error: signed errors added within each part, their absolute values over all of them.
 
     Parameters
     ----------
     errors : ndarray, (k, T)
         Signed errors of parts of the path.
     middles : ndarray, (k,)
-        Where the middle of each part lies, in [0, 1]; decides the sub-interval that it counts to.
+        Where the middle of each lies, in (0, 1); decides what it counts to.
 
     Returns
     -------
     ndarray, (T,)
     """
-    totals = np.zeros((SUBINTERVALS, errors.shape[1]))
+    totals = np.zeros((EIGHTHS + OCTAVES, errors.shape[1]))
     np.add.at(totals, subinterval(middles), errors)
     summed_up: NDArray[np.float64] = np.abs(totals).sum(0)
     return summed_up

@@ -48,6 +48,19 @@ def _workers() -> int:
         return 1
 
 
+class OnDevice(nn.Module):
+    """A copy of a network on another device, which takes and gives tensors of the caller's."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        self.module, self.device = module, device
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Return the network's output on the device of the points."""
+        output: Tensor = self.module(points.to(self.device))
+        return output.to(points.device)
+
+
 def memory_of_a_row(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> int:
     """Measure what one more row of a batch keeps in memory for its gradient.
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import copy
 import logging
+from typing import Any
 
 import torch
 from timm.layers import BatchNormAct2d, StdConv2d
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from intgrads.models.lanet import StandardisedConv2d, standardised
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +41,10 @@ def fold(module: nn.Module) -> nn.Module:
     Returns
     -------
     nn.Module
-        In evaluation mode, parameters frozen, of the same type; folded in float64. Where a network cannot be traced
-        its batch normalisations stay, and that is logged.
+        In evaluation mode, parameters frozen, of the same type; each layer is folded in float64. Where a network
+        cannot be traced its batch normalisations stay, and that is logged.
     """
-    dtype = next(module.parameters(), torch.empty(0)).dtype
-    folded = copy.deepcopy(module).double()
+    folded = copy.deepcopy(module)
     fold_standardisation(folded)
     try:
         graph = _LayersAsLeaves().trace(folded)
@@ -51,64 +53,78 @@ def fold(module: nn.Module) -> nn.Module:
     else:
         folded = fx.GraphModule(folded, graph)
         fold_batch_norm(folded)
-    return folded.to(dtype).eval().requires_grad_(False)
+    return folded.eval().requires_grad_(False)
 
 
 def fold_standardisation(module: nn.Module) -> None:
     """Replace, in place, each weight-standardised convolution by a plain one."""
     for parent in list(module.modules()):
-        for name, layer in list(parent.named_children()):
-            if type(layer) is StdConv2d:
-                setattr(parent, name, _plain(layer))
+        children: list[tuple[str, Any]] = list(parent.named_children())
+        for name, layer in children:
+            if isinstance(layer, StandardisedConv2d):
+                setattr(parent, name, _plain(layer, standardised(layer.weight.detach().double())))
+            elif type(layer) is StdConv2d:
+                weight = layer.weight.detach().double().flatten(1)[None]
+                weight = functional.batch_norm(weight, None, None, training=True, momentum=0.0, eps=layer.eps)
+                setattr(parent, name, _plain(layer, weight.reshape_as(layer.weight)))
 
 
-def _plain(layer: StdConv2d) -> nn.Conv2d:
-    weight = layer.weight.detach()
-    standardised = functional.batch_norm(
-        weight.reshape(1, layer.out_channels, -1), None, None, training=True, momentum=0.0, eps=layer.eps
-    ).reshape_as(weight)
+def _plain(layer: nn.Conv2d, weight: Tensor) -> nn.Conv2d:
     plain = nn.Conv2d(
         layer.in_channels,
         layer.out_channels,
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
+        layer.kernel_size,  # type: ignore[arg-type]
+        layer.stride,  # type: ignore[arg-type]
+        layer.padding,  # type: ignore[arg-type]
+        layer.dilation,  # type: ignore[arg-type]
         layer.groups,
         bias=layer.bias is not None,
-        device=weight.device,
-        dtype=weight.dtype,
+        device="meta",
     )
-    plain.weight = nn.Parameter(standardised)
+    plain.weight = nn.Parameter(weight.to(layer.weight.dtype))
     if layer.bias is not None:
         plain.bias = nn.Parameter(layer.bias.detach())
     return plain
 
 
 def fold_batch_norm(traced: fx.GraphModule) -> None:
-    """Move, in place, each batch normalisation that alone follows a convolution into it."""
+    """Move, in place, each batch normalisation that alone follows convolutions into them.
+
+    Before it stands one convolution, or several that are concatenated, each of which takes its part of the channels.
+    """
     layers = dict(traced.named_modules())
     for node in list(traced.graph.nodes):
         norm = layers.get(node.target) if node.op == "call_module" else None
-        before = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
-        if not isinstance(norm, nn.BatchNorm2d | BatchNormAct2d) or before is None or before.op != "call_module":
+        if not isinstance(norm, nn.BatchNorm2d | BatchNormAct2d) or norm.running_mean is None:
             continue
-        convolution = layers.get(before.target)
-        shared = len(before.users) > 1 or sum(n.target == before.target for n in traced.graph.nodes) > 1
-        if not isinstance(convolution, nn.Conv2d) or shared:
-            continue
-        if norm.running_mean is None or norm.running_var is None:
-            continue
-        convolution.weight, convolution.bias = fuse_conv_bn_weights(
-            convolution.weight,
-            convolution.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.eps,
-            norm.weight,
-            norm.bias,
-        )
-        # timm's normalisation carries the activation that follows it.
-        rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
-        traced.set_submodule(str(node.target), rest)
+        convolutions = _convolutions_before(node, layers)
+        first = 0
+        for convolution in convolutions:
+            part = slice(first, first := first + convolution.out_channels)
+            old = [convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias]
+            precise = [None if tensor is None else tensor.detach().double() for tensor in old]
+            weight, bias, mean, var, scale, shift = precise[:2] + [None if t is None else t[part] for t in precise[2:]]
+            folded = fuse_conv_bn_weights(weight, bias, mean, var, norm.eps, scale, shift)  # type: ignore[arg-type]
+            convolution.weight, convolution.bias = (nn.Parameter(p.to(convolution.weight.dtype)) for p in folded)
+        if convolutions:
+            # timm's normalisation carries the activation that follows it.
+            rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
+            traced.set_submodule(str(node.target), rest)
     traced.recompile()
+
+
+def _convolutions_before(node: fx.Node, layers: dict[str, Any]) -> list[nn.Conv2d]:
+    """Return the convolutions whose output a node takes, in the order of its channels; none if others see it too."""
+    before: Any = node.args[0]
+    parts: list[Any] = [before]
+    if isinstance(before, fx.Node) and before.target is torch.cat and before.kwargs == {"dim": 1}:
+        parts = list(before.args[0]) if len(before.users) == 1 else []  # type: ignore[arg-type]
+    convolutions = []
+    for part in parts:
+        layer = layers.get(str(part.target)) if isinstance(part, fx.Node) and part.op == "call_module" else None
+        if not isinstance(layer, nn.Conv2d) or len(part.users) > 1:
+            return []
+        if sum(other.target == part.target for other in node.graph.nodes) > 1:
+            return []
+        convolutions.append(layer)
+    return convolutions

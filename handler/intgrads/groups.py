@@ -22,12 +22,38 @@ Memory is that of the groups' masks; it does not grow with the steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Family:
+    """The groups of one input, as an answer lists them: the whole input last.
+
+    Attributes
+    ----------
+    kinds, labels : list of str, length G
+    members : ndarray, (G, P), bool
+        Which units each group has.
+    units : bool
+        Whether each single unit is a group of the family too, though it is not listed.
+    name : str
+        What the answer calls the array that says where the groups are.
+    places : ndarray, (G, …)
+        That array.
+    """
+
+    kinds: list[str]
+    labels: list[str]
+    members: NDArray[np.bool_]
+    units: bool
+    name: str
+    places: NDArray[Any]
 
 
 @dataclass(frozen=True)

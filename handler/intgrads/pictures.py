@@ -10,6 +10,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from torch import Tensor
 from intgrads.errors import RequestError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+NAMES = {FORMATS: "JPEG, PNG, WebP or BMP", ("PNG",): "PNG"}
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
 """What Pillow's four decoders raise on damaged files (struct.error and zlib.error come on top)."""
 
@@ -65,19 +67,58 @@ def decode_picture(data: bytes, field: str | None, max_pixels: int) -> Picture:
     RequestError
         415 where the bytes are no such picture, 413 where it is too large, 400 where it is damaged.
     """
+    picture: Picture = _decode(data, field, max_pixels, FORMATS, _to_rgb)
+    if data.startswith(b"\x89PNG") and data[24:25] == b"\x10" and not any("16-bit" in note for note in picture.notes):
+        # The header's bit depth: Pillow reads 16-bit colour as 8-bit without a word.
+        return Picture(picture.pixels, (*picture.notes, "16-bit colours were cut to 8 bits"))
+    return picture
+
+
+def decode_label_map(data: bytes, field: str | None, max_pixels: int) -> NDArray[np.int64]:
+    """Decode the bytes of a PNG whose grey values, palette indices or colours are labels.
+
+    Returns
+    -------
+    ndarray, (H, W), int64
+        The grey value or index of each pixel, or a number for its colour: 65536 R + 256 G + B.
+
+    Raises
+    ------
+    RequestError
+        As :func:`decode_picture`; other formats than PNG change colours.
+    """
+    labels: NDArray[np.int64] = _decode(data, field, max_pixels, ("PNG",), _to_labels)
+    return labels
+
+
+def _to_labels(image: Image.Image) -> NDArray[np.int64]:
+    if image.mode in ("1", "L", "P", *_SIXTEEN_BIT):
+        return np.asarray(image).astype(np.int64)
+    colours: NDArray[np.int64] = np.asarray(image.convert("RGB")).astype(np.int64) @ np.array([65536, 256, 1])
+    return colours
+
+
+def _decode(
+    data: bytes, field: str | None, max_pixels: int, formats: tuple[str, ...], convert: Callable[[Image.Image], Any]
+) -> Any:
     with warnings.catch_warnings():
         # Pillow's own bomb limit is replaced by max_pixels, and what it finds odd in EXIF would only fill the log.
         warnings.simplefilter("ignore")
-        return _decode(data, field, max_pixels)
+        image = _open(data, field, max_pixels, formats)
+        try:
+            image.load()
+            return convert(image)
+        except (*DECODING_ERRORS, struct.error, zlib.error) as error:
+            raise _damaged(error, field) from None
 
 
-def _decode(data: bytes, field: str | None, max_pixels: int) -> Picture:
+def _open(data: bytes, field: str | None, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
         a_name = len(data) < 300 and data.isascii()
         raise RequestError(
-            "these bytes are not a JPEG, PNG, WebP or BMP picture; convert the picture to one of them"
+            f"these bytes are not a {NAMES[formats]} picture; convert the picture to one"
             + (" (curl sends a file, not its name, with an @: data=@FILE)" if a_name else ""),
             field,
             code=415,
@@ -90,15 +131,7 @@ def _decode(data: bytes, field: str | None, max_pixels: int) -> Picture:
 
     if image.width * image.height > max_pixels:
         raise _too_large(f"{image.width} × {image.height} pixels", field, max_pixels)
-    try:
-        image.load()
-        picture = _to_rgb(image)
-    except (*DECODING_ERRORS, struct.error, zlib.error) as error:
-        raise _damaged(error, field) from None
-    if image.format == "PNG" and image.mode not in _SIXTEEN_BIT and data[24:25] == b"\x10":
-        # The header's bit depth: Pillow reads 16-bit colour as 8-bit without a word.
-        return Picture(picture.pixels, (*picture.notes, "16-bit colours were cut to 8 bits"))
-    return picture
+    return image
 
 
 def _too_large(what: str, field: str | None, max_pixels: int) -> RequestError:

@@ -41,8 +41,8 @@ def at_precision(module: nn.Module, precision: Precision) -> nn.Module:
         for parent, name, layer in _layers(rounded):
             # On a CPU, PyTorch's group normalisation of bfloat16 takes several times that of float32.
             if isinstance(layer, nn.GroupNorm):
-                setattr(parent, name, _Between(layer.float(), torch.float32))
-        return _Between(rounded, torch.bfloat16)
+                setattr(parent, name, Between(layer.float(), torch.float32))
+        return Between(rounded, torch.bfloat16)
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     hybrid = copy.deepcopy(module, shared)
     for parent, name, layer in _layers(hybrid):
@@ -60,7 +60,7 @@ def _layers(module: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
     return [(parent, name, layer) for parent in module.modules() for name, layer in parent.named_children()]
 
 
-class _Between(nn.Module):
+class Between(nn.Module):
     """A module that computes in one type between neighbours of another."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
@@ -68,6 +68,7 @@ class _Between(nn.Module):
         self.module, self.dtype = module, dtype
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the module's output in the type of x."""
         result: Tensor = self.module(x.to(self.dtype))
         return result.to(x.dtype)
 

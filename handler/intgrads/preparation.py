@@ -37,3 +37,23 @@ def prepare(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> 
         replace_small_convolutions(prepared, shape)
         replace_linear(prepared)
     return prepared
+
+
+def prepare_linear(module: nn.Module, device: torch.device) -> nn.Module:
+    """Return a network of text, which sees inputs of any length and has nothing to fold, made for speed.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In evaluation mode. Changed in place.
+    device : torch.device
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode, parameters frozen, on the device.
+    """
+    module = module.requires_grad_(False).to(device)
+    if device.type == "cpu":
+        replace_linear(module)
+    return module

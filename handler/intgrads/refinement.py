@@ -6,7 +6,7 @@ panels are halved; all their nodes stay nodes. That error is of a sum over the f
 how far the features' own integrands bend within a panel counts as much for where it is halved.
 
 Where a network is smooth along the path Simpson's rule gains two orders; where its slope jumps, as with ReLUs, the
-trapezoid over the same nodes errs less. Each sub-interval takes the one whose panels err less in sum, before any
+trapezoid over the same nodes errs less. Each eighth of the path takes the one whose panels err less in sum, before any
 cancelling.
 
 Leads: Bhat and Raychowdhury (arXiv 2302.11107) allot nodes by the change of f; halving finds a change however near to
@@ -20,11 +20,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from intgrads.convergence import SUBINTERVALS, Samples, subinterval, summed
+from intgrads.convergence import EIGHTHS, Samples, summed
 from intgrads.quadrature import Rule
 
-LEAST_REFINEMENT = 2 * SUBINTERVALS + 1
-"""Nodes of the first round: a panel in each sub-interval."""
+LEAST_REFINEMENT = 2 * EIGHTHS + 1
+"""Nodes of the first round: a panel in each eighth of the path."""
 
 SIMPSON_GAIN = 2.0
 """Simpson's rule is taken where the trapezoid's panels err this many times as much."""
@@ -58,9 +58,9 @@ class Refinement:
     def __init__(self, tolerance: float, max_evaluations: int, start_nodes: int = 0) -> None:
         self.tolerance = tolerance
         self.max_evaluations = max_evaluations
-        wanted = -(-max(start_nodes - 1, 1) // (2 * SUBINTERVALS))
-        most = max(1, (max_evaluations - 1) // (2 * SUBINTERVALS))
-        panels = SUBINTERVALS * min(wanted, most)
+        wanted = -(-max(start_nodes - 1, 1) // (2 * EIGHTHS))
+        most = max(1, (max_evaluations - 1) // (2 * EIGHTHS))
+        panels = EIGHTHS * min(wanted, most)
         grid = np.arange(2 * panels + 1) / (2 * panels)
         self._panels = np.stack([grid[:-2:2], grid[1::2], grid[2::2]], axis=1)
 
@@ -100,7 +100,7 @@ class Refinement:
         return nodes
 
     def local_error(self, samples: Samples) -> NDArray[np.float64]:
-        """Return the sum over the sub-intervals of the absolute error that the rule makes there, (T,)."""
+        """Return the sum over the parts of the path of the absolute error that the rule makes there, (T,)."""
         errors, _ = self._errors(samples)
         return summed(errors, self._panels[:, 1])
 
@@ -121,8 +121,8 @@ class Refinement:
             slopes = samples.slopes[at]
             trapezoid = widths * np.einsum("n,pnt->pt", TRAPEZOID, slopes) - change
             simpson = widths * np.einsum("n,pnt->pt", SIMPSON, slopes) - change
-        part = subinterval(self._panels[:, 1])
-        sums = np.zeros((2, SUBINTERVALS))
+        part = (self._panels[:, 1] * EIGHTHS).astype(np.int64)
+        sums = np.zeros((2, EIGHTHS))
         np.add.at(sums[0], part, np.abs(trapezoid).sum(1))
         np.add.at(sums[1], part, np.abs(simpson).sum(1))
         smooth = (sums[0] > SIMPSON_GAIN * sums[1])[part]

@@ -1,8 +1,9 @@
 """From a batch of calls to a batch of replies: the way of a request, in order.
 
-parse (request.py) → decode and prepare the picture (pictures.py, baselines.py) → check that the answer can be sent →
-integrate all requests of the batch together (attribution.py) → build and encode each answer (response.py). A request
-that fails at any of these steps is answered with its own error and leaves the others alone.
+parse (request.py) → read what was sent and prepare it (models/image.py or models/text.py) → check that the answer can
+be sent → integrate all requests of the batch (attribution.py) → build and encode each answer (response.py). A request
+that fails at any of these steps is answered with its own error and leaves the others alone. What is particular to
+pictures or to text lies behind the seam of subjects.py.
 """
 
 from __future__ import annotations
@@ -12,35 +13,53 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from intgrads.archive import open_archive
+from intgrads.archive import open_archive, read_manifest
 from intgrads.attribution import Attribution, PathIntegral, integrate, is_out_of_memory
 from intgrads.attribution import Path as IntegrationPath
-from intgrads.baselines import image_baseline
 from intgrads.convergence import RELATIVE_ERROR
-from intgrads.devices import chunk_rows, memory_of_a_row, set_threads
+from intgrads.devices import MOST_ROWS, OnDevice, chunk_rows, memory_of_a_row, set_threads
 from intgrads.errors import RequestError
-from intgrads.models.image import ImageClassifier
-from intgrads.pictures import Picture
-from intgrads.precision import PRECISIONS, Precision, at_precision
-from intgrads.rendering import heat_map, to_png
-from intgrads.request import FORMATS, TENSOR_FIELDS, Call, ImageRequest, parse_request
+from intgrads.groups import Family, GroupValues, group_values
+from intgrads.precision import Precision, at_precision
+from intgrads.request import Call, Request, parse_request
 from intgrads.response import Answer, Reply, answer_reply, error_reply
 from intgrads.settings import Settings
+from intgrads.subjects import AnyClassifier, Classifier, Subject
 
 logger = logging.getLogger(__name__)
 
 GRPC_LIMIT = 4 * 1024 * 1024
 """Largest answer by gRPC, where nothing can be sent in pieces; gRPC's own default limit for a message."""
 
+GROUP_FIGURES = {
+    "idg": "idg",
+    "dividends": "dividend",
+    "values": "value",
+    "integrated_gradients": "integrated_gradients",
+}
+"""What an answer tells of each group: in its arrays, after ``group_``, and in JSON's list."""
+
 TOP = 5
 """How many of the likeliest classes an answer lists."""
+
+
+@dataclass
+class Part:
+    """One input of a request on its way: a picture, or one of its texts."""
+
+    subject: Subject
+    precision: Precision
+    forward: nn.Module
+    integral: PathIntegral
+    failure: RequestError | None = None
 
 
 @dataclass
@@ -48,50 +67,72 @@ class Job:
     """A request on its way: what was asked, and what was made of it so far."""
 
     call: Call
-    request: ImageRequest
-    picture: Picture
-    integral: PathIntegral
+    request: Request
+    parts: list[Part]
     notes: list[str]
 
 
-class Service:
+class Service(Generic[AnyClassifier]):
     """A loaded archive.
 
     Parameters
     ----------
     name : str
         What the archive calls its model.
-    network : ImageClassifier
+    network : ImageClassifier or TextClassifier
     settings : Settings
     device : torch.device
+        Where the network is.
+    copies : sequence of (nn.Module, torch.device)
+        Copies of its module on further devices, which share its work.
     """
 
-    def __init__(self, name: str, network: ImageClassifier, settings: Settings, device: torch.device) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: AnyClassifier,
+        settings: Settings,
+        device: torch.device,
+        copies: Sequence[tuple[nn.Module, torch.device]] = (),
+    ) -> None:
         self.name = name
         self.network = network
         self.settings = settings
         self.device = device
-        row = memory_of_a_row(network.module, network.shape, device)
-        self.chunk_rows = chunk_rows(settings.memory_budget_mb, row)
-        self._networks: dict[Precision, nn.Module] = {}
+        self.copies = list(copies)
+        self.chunk_rows = MOST_ROWS
+        self._row_memory: dict[tuple[int, ...], int] = {}
+        self._rounded: dict[tuple[int, Precision], nn.Module] = {}
+        if network.shape is not None:
+            self._rows(network.module, network.shape)
 
     @classmethod
-    def load(cls, directory: Path, device: torch.device) -> Service:
-        """Load the archive that was unpacked in a directory onto a device."""
-        archive = open_archive(directory, device)
-        return cls(archive.model, archive.network, archive.settings, device)
+    def load(cls, directory: Path, device: torch.device) -> Service[Classifier]:
+        """Load the archive that was unpacked in a directory onto a device, or those that its settings name."""
+        devices = [torch.device(name) for name in read_manifest(directory)["settings"]["devices"] or ()] or [device]
+        archive, *others = [open_archive(directory, one) for one in devices]
+        copies = [(other.network.module, one) for other, one in zip(others, devices[1:], strict=True)]
+        return Service[Classifier](archive.model, archive.network, archive.settings, devices[0], copies)
 
     def describe(self) -> dict[str, Any]:
         """Return what this archive takes and gives, for ``GET /models/NAME?customized=true``."""
+        request = self.network.request
         return {
             "model": self.name,
+            "takes": request.takes,
             "classes": len(self.network.labels),
-            "input_size": [self.network.picture.height, self.network.picture.width],
+            **self.network.describe(),
             "device": str(self.device),
             "settings": self.settings.model_dump(exclude_none=True),
-            "fields": {name: field.description for name, field in ImageRequest.model_fields.items()},
-            "formats": list(FORMATS),
+            "fields": {name: field.description for name, field in request.model_fields.items()},
+            "formats": list(request.formats()),
         }
+
+    def _rows(self, forward: nn.Module, shape: tuple[int, ...]) -> int:
+        """Return how many points of a shape a batch may have."""
+        if shape not in self._row_memory:
+            self._row_memory[shape] = memory_of_a_row(forward, shape, self.device)
+        return min(self.chunk_rows, chunk_rows(self.settings.memory_budget_mb, self._row_memory[shape]))
 
     def answer(self, calls: Sequence[Call]) -> list[Reply]:
         """Answer a batch.
@@ -112,19 +153,16 @@ class Service:
         for i, call in enumerate(calls):
             with _failing_alone(i, replies):
                 jobs[i] = self._prepare(call)
-        stopped = self._integrate(jobs, started)
+        self._integrate([part for job in jobs.values() for part in job.parts], started)
         for i, job in jobs.items():
             with _failing_alone(i, replies):
-                if not job.integral.complete:
-                    raise stopped
-                attribution = job.integral.finish()
-                answer = self._answer(job, attribution)
+                answers = [self._answer(job, part) for part in job.parts]
                 headers = {
-                    "X-Intgrads-Convergence-Delta": _plain(answer.info["convergence_delta"]),
-                    "X-Intgrads-Evaluations": str(attribution.evaluations),
+                    "X-Intgrads-Convergence-Delta": ",".join(_plain(a.info["convergence_delta"]) for a in answers),
+                    "X-Intgrads-Evaluations": ",".join(str(a.info["evaluations"]) for a in answers),
                     "X-Intgrads-Seconds": f"{time.monotonic() - started:.3f}",
                 }
-                reply = answer_reply(answer, job.request.format, headers)
+                reply = answer_reply(answers, job.request.several_inputs, job.request.format, headers)
                 if job.call.is_grpc and len(reply.body) > 1:
                     # A piece sent to a unary gRPC call hangs the worker for good.
                     raise _too_large_for_grpc(sum(map(len, reply.body)))
@@ -132,63 +170,59 @@ class Service:
         return [replies[i] for i in range(len(calls))]
 
     def _prepare(self, call: Call) -> Job:
-        request, notes = parse_request(call, self.settings)
+        request, notes = parse_request(call, self.settings, self.network.request)
         targets = self._targets(request)
-        self._check_size(request, len(targets or (0,)), call.is_grpc)
-        picture = request.picture(self.settings)
-        pixels = self.network.picture.resize(picture)
-        x = self.network.picture.normalise(pixels)
-        start = image_baseline(request.baseline, pixels, request.seed)
-        baseline = torch.zeros_like(x) if start is None else self.network.picture.normalise(start)
+        subjects = self.network.subjects(request, self.settings)
+        self._check_size(request, subjects, len(targets or (0,)), call.is_grpc)
+        return Job(call, request, [self._part(request, subject, targets) for subject in subjects], notes)
+
+    def _part(self, request: Request, subject: Subject, targets: tuple[int, ...] | None) -> Part:
+        forward = subject.bind(self._module(0, request.precision))
+        x, baseline = subject.path()
         integral = PathIntegral(
             IntegrationPath(x.to(self.device), baseline.to(self.device), targets),
             request.nodes(),
-            keep_gradients="integrated_directional_grads" in self._fields(request),
+            keep_gradients=request.tensors[1] in request.sent_tensors(),
         )
-        return Job(call, request, picture, integral, notes)
+        return Part(subject, request.precision, forward, integral)
 
-    def _targets(self, request: ImageRequest) -> tuple[int, ...] | None:
+    def _targets(self, request: Request) -> tuple[int, ...] | None:
         target = request.target_class
         if target is None:
             return None
         wanted = target if isinstance(target, list) else [target]
         return tuple(self.network.labels.resolve(one) for one in wanted)
 
-    @staticmethod
-    def _fields(request: ImageRequest) -> Sequence[str]:
-        """Names of the tensors to send: all of them by default, none where the format has no room for them."""
-        if request.format == "png" or (request.format == "json" and request.fields is None):
-            return ()
-        return TENSOR_FIELDS if request.fields is None else [n for n in TENSOR_FIELDS if n in request.fields]
-
-    def _check_size(self, request: ImageRequest, n_targets: int, is_grpc: bool) -> None:
+    def _check_size(self, request: Request, subjects: Sequence[Subject], n_targets: int, is_grpc: bool) -> None:
         """Refuse an answer that could not be sent before anything is computed for it."""
-        step = 4 * int(np.prod(self.network.shape))
+        step = 4 * sum(prod(subject.shape) for subject in subjects)
+        integral, gradients = request.tensors[:2]
         sizes = {
-            "integrated_grads": n_targets * step,
-            "integrated_directional_grads": n_targets * request.most_steps * step,
+            integral: n_targets * step,
+            gradients: n_targets * request.most_steps * step,
             "intermediates": request.most_steps * step,
+            "group_masks": sum(subject.family.places.nbytes for subject in subjects if subject.family),
         }
-        size = sum(sizes.get(name, 0) for name in self._fields(request))
+        size = sum(sizes.get(name, 0) for name in request.sent_tensors())
         if request.format == "json":
             size *= 5  # a float32 takes about 20 characters
         if is_grpc and size > GRPC_LIMIT:
             raise _too_large_for_grpc(size)
         if request.tolerance is not None:
             # A refinement holds its gradients until their weights are known, whether they are sent or not.
-            size = max(size, sizes["integrated_directional_grads"])
+            size = max(size, sizes[gradients])
         if size > self.settings.max_answer_mb * 2**20:
             raise RequestError(
                 f"the answer would take {size / 2**20:.0f} MB, more than this archive's {self.settings.max_answer_mb}; "
-                "ask for fewer `fields` (integrated_directional_grads and intermediates grow with n_steps), n_steps "
-                "(with a tolerance: max_evaluations) or fewer targets",
+                f"ask for fewer `fields` ({gradients} and intermediates grow with n_steps), n_steps (with a tolerance: "
+                "max_evaluations) or fewer targets",
                 "fields",
                 code=413,
                 type="AnswerTooLarge",
             )
 
-    def _integrate(self, jobs: dict[int, Job], started: float) -> RequestError:
-        """Integrate all jobs together; return what to tell those that are not complete."""
+    def _integrate(self, parts: Sequence[Part], started: float) -> None:
+        """Integrate all parts; those of one forward share batches. A failure is noted with each part it befell."""
         deadline = started + self.settings.response_timeout
 
         def in_time() -> None:
@@ -201,51 +235,80 @@ class Service:
                     type="TooMuchWork",
                 )
 
+        groups: dict[nn.Module, list[Part]] = {}
         # Small requests first, so that those which are done at the deadline are answered.
-        ordered = sorted(jobs.values(), key=lambda job: job.integral.cost)
-        reason = RequestError("")
-        try:
-            for precision in PRECISIONS:
-                integrals = [job.integral for job in ordered if job.request.precision == precision]
-                if integrals:
-                    integrate(self._network_at(precision), integrals, self.chunk_rows, in_time)
-        except Exception as error:
-            reason = _told(error)
-        return reason
+        for part in sorted(parts, key=lambda part: part.integral.cost):
+            groups.setdefault(part.forward, []).append(part)
+        for forward, group in groups.items():
+            subject, precision = group[0].subject, group[0].precision
+            copies = [
+                OnDevice(subject.bind(self._module(place, precision)), device)
+                for place, (_, device) in enumerate(self.copies, 1)
+            ]
+            try:
+                in_time()
+                rows = self._rows(forward, subject.shape)
+                integrate([forward, *copies], [part.integral for part in group], rows, in_time)
+            except Exception as error:
+                failure = _told(error)
+                for part in group:
+                    part.failure = failure
 
-    def _network_at(self, precision: Precision) -> nn.Module:
-        """Return the network at a precision, made at the first request for it."""
-        if precision not in self._networks:
-            self._networks[precision] = at_precision(self.network.module, precision)
-        return self._networks[precision]
+    def _module(self, place: int, precision: Precision) -> nn.Module:
+        """Return the network, or a copy of it, at a precision, which is made at the first request for it."""
+        module = self.copies[place - 1][0] if place else self.network.module
+        if precision == "float32":
+            return module
+        if (place, precision) not in self._rounded:
+            self._rounded[place, precision] = at_precision(module, precision)
+        return self._rounded[place, precision]
 
-    def _answer(self, job: Job, attribution: Attribution) -> Answer:
+    def _answer(self, job: Job, part: Part) -> Answer:
+        if part.failure is not None and not part.integral.complete:
+            raise part.failure
+        attribution = part.integral.finish()
         if not torch.isfinite(attribution.integrated_gradients).all():
             raise RequestError(
-                "the network's gradients are not finite numbers for this picture and baseline; try another baseline",
+                "the network's gradients are not finite numbers for this input and baseline; try another baseline",
                 "baseline",
                 code=422,
                 type="NotFinite",
             )
-        several = isinstance(job.request.target_class, list)
-        info = self._info(job, attribution, several)
+        subject = part.subject
+        several = job.request.several_targets
+
+        def cut(name: str, figure: Tensor) -> Tensor:
+            return figure[0] if name.endswith("scores") and not several else figure
+
+        own = {name: cut(name, torch.from_numpy(array)) for name, array in subject.figures(attribution).items()}
+        strings = subject.strings()
+        info = self._info(job, part, attribution) | subject.info()
+        info |= {name: figure.tolist() for name, figure in own.items()} | strings
+        tensors = self._tensors(job.request, part.integral, attribution) | own
+        groups = _group_values(part, attribution)
+        if subject.family is not None:
+            tensors |= _group_tensors(job.request, subject.family, groups)
+            info["groups"] = _group_list(subject.family, groups, several)
+        by_target: list[GroupValues | None] = [*groups] or [None] * len(attribution.targets)
+        each_target = list(zip(attribution.integrated_gradients, by_target, strict=True))
         return Answer(
-            tensors=self._tensors(job, attribution, several),
+            tensors=tensors,
             info=info,
-            draw=lambda: to_png(heat_map(job.picture.pixels, attribution.integrated_gradients[0].numpy())),
+            strings=strings,
+            png=lambda: subject.png(attribution, by_target[0]),
+            sections=lambda: [subject.section(*target) for target in each_target],
             tensors_in_json=job.request.fields is not None,
         )
 
-    def _tensors(self, job: Job, attribution: Attribution, several: bool) -> dict[str, Tensor]:
-        integral, fields = job.integral, self._fields(job.request)
-
+    @staticmethod
+    def _tensors(request: Request, integral: PathIntegral, attribution: Attribution) -> dict[str, Tensor]:
         def cut(tensor: Tensor | None) -> Tensor:
             assert tensor is not None
-            return tensor if several else tensor[0]
+            return tensor if request.several_targets else tensor[0]
 
         available: dict[str, Callable[[], Tensor]] = {
-            "integrated_grads": lambda: cut(attribution.integrated_gradients[:, None]),
-            "integrated_directional_grads": lambda: cut(attribution.gradients),
+            request.tensors[0]: lambda: cut(attribution.integrated_gradients[:, None]),
+            request.tensors[1]: lambda: cut(attribution.gradients),
             "step_sizes": lambda: torch.from_numpy(attribution.step_sizes).float()[:, None],
             "intermediates": lambda: torch.stack(
                 [integral.point(alpha).cpu() for alpha in attribution.alphas.tolist()]
@@ -261,10 +324,11 @@ class Service:
             "converged": cut(torch.from_numpy(attribution.converged)),
             "evaluations": torch.tensor(attribution.evaluations),
         }
-        return {name: available[name]().contiguous() for name in fields} | figures
+        sent = [name for name in request.sent_tensors() if name in available]
+        return {name: available[name]().contiguous() for name in sent} | figures
 
-    def _info(self, job: Job, attribution: Attribution, several: bool) -> dict[str, Any]:
-        request, picture, spec, labels = job.request, job.picture, self.network.picture, self.network.labels
+    def _info(self, job: Job, part: Part, attribution: Attribution) -> dict[str, Any]:
+        request, labels = job.request, self.network.labels
         probabilities = attribution.output.double().softmax(0)
         likeliest = probabilities.topk(min(TOP, len(labels))).indices.tolist()
 
@@ -277,14 +341,9 @@ class Service:
             }
 
         def each(values: Any) -> Any:
-            return list(values) if several else values[0]
+            return list(values) if request.several_targets else values[0]
 
-        warnings = [*job.notes, *picture.notes]
-        if picture.size != (spec.height, spec.width):
-            warnings.append(
-                f"the picture was resized from {picture.size[1]} × {picture.size[0]} to the network's "
-                f"{spec.width} × {spec.height}"
-            )
+        warnings = [*job.notes, *part.subject.notes]
         for target, delta, difference in zip(
             attribution.targets, attribution.convergence_delta, attribution.difference, strict=True
         ):
@@ -316,10 +375,44 @@ class Service:
             "precision": request.precision,
             "baseline": request.baseline,
             "seed": request.seed,
-            "picture_size": list(picture.size),
-            "input_size": [spec.height, spec.width],
             "warnings": warnings,
         }
+
+
+def _group_values(part: Part, attribution: Attribution) -> list[GroupValues]:
+    """Return what the groups that were asked for carry, for each target; nothing where none were."""
+    subject, path = part.subject, part.integral.path
+    if subject.family is None:
+        return []
+    step = subject.by_unit((path.input.double() - path.baseline.double()).cpu()).numpy()
+    return [
+        group_values(subject.by_unit(of_target).double().numpy(), step, subject.family.members, subject.family.units)
+        for of_target in attribution.integrated_gradients
+    ]
+
+
+def _group_tensors(request: Request, family: Family, groups: Sequence[GroupValues]) -> dict[str, Tensor]:
+    """Return the arrays that an answer has about groups; those of values are (T, G), or (G,) for a single target."""
+    places = {} if family.name in request.tensors and family.name not in request.sent_tensors() else {family.name}
+    tensors = {name: torch.from_numpy(family.places) for name in places}
+    for name in GROUP_FIGURES:
+        values = torch.from_numpy(np.stack([getattr(of_target, name) for of_target in groups]))
+        tensors[f"group_{name}"] = values if request.several_targets else values[0]
+    return tensors
+
+
+def _group_list(family: Family, groups: Sequence[GroupValues], several: bool) -> list[dict[str, Any]]:
+    """Return the same as a list of groups, for JSON; for several targets each value is a list."""
+    sizes = family.members.sum(1).tolist()
+    figures = {
+        shown: np.stack([getattr(of_target, name) for of_target in groups], axis=1)
+        for name, shown in GROUP_FIGURES.items()
+    }
+    return [
+        {"kind": kind, "label": label, "size": size}
+        | {name: (of[k] if several else of[k, 0]).tolist() for name, of in figures.items()}
+        for k, (kind, label, size) in enumerate(zip(family.kinds, family.labels, sizes, strict=True))
+    ]
 
 
 @contextmanager

@@ -15,6 +15,8 @@ def _split(value: object) -> object:
 
 Triple = Annotated[tuple[float, float, float], BeforeValidator(_split)]
 Size = Annotated[tuple[int, int], BeforeValidator(_split)]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
+Devices = Annotated[tuple[Device, ...], BeforeValidator(_split), Field(min_length=1)]
 
 
 class Settings(BaseModel):
@@ -33,11 +35,19 @@ class Settings(BaseModel):
         2048, ge=64, description="memory for computing gradients; decides how many steps share a batch"
     )
     max_picture_pixels: int = Field(50_000_000, ge=1, description="most pixels of a picture that is sent")
+    max_tokens: int = Field(
+        512, ge=3, description="most tokens of a text, special ones included; fewer where the network takes fewer"
+    )
+    max_text_characters: int = Field(1_000_000, ge=1, description="most characters of a text that is sent")
+    max_sequences: int = Field(100, ge=1, description="most texts of one request")
     max_answer_mb: int = Field(1024, ge=1, description="largest answer, before compression")
     response_timeout: int = Field(
         600, ge=1, description="seconds that one request may compute before it is answered with an error"
     )
     threads: int = Field(0, ge=0, description="CPU threads of a worker; 0 shares the cores among the workers")
+    devices: Devices | None = Field(
+        None, description="devices to spread the steps of a request over, as cuda:0,cuda:1; else the worker's own"
+    )
     input_size: Size | None = Field(None, description="the network's input as HEIGHT,WIDTH, if not the model's own")
     mean: Triple | None = Field(None, description="mean of each channel on the scale 0 … 1, if not the model's own")
     std: Triple | None = Field(None, description="standard deviation, as `mean`")

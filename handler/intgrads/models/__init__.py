@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from intgrads.models.bert import Bert
+from intgrads.models.bit import BiT
 from intgrads.models.demo_image import DemoImage
+from intgrads.models.demo_text import DemoText
 from intgrads.models.family import Family
+from intgrads.models.lanet import LaNet
+from intgrads.models.sequence_classifiers import SequenceClassifiers
 from intgrads.models.timm_classifiers import TimmClassifiers
+from intgrads.models.xlnet import XLNet
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (DemoImage(), TimmClassifiers())}
+_PICTURES: tuple[Family, ...] = (DemoImage(), BiT(), LaNet(), TimmClassifiers())
+_TEXTS: tuple[Family, ...] = (DemoText(), Bert(), XLNet(), SequenceClassifiers())
+FAMILIES: dict[str, Family] = {family.name: family for family in _PICTURES + _TEXTS}
 
 
 def find_family(model: str) -> Family:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from intgrads.models.text import TextSpec
 from intgrads.pictures import PictureSpec
 from intgrads.settings import Settings
 
@@ -23,12 +24,20 @@ class Order:
     weights : Path or None
     labels : list of str or None
     settings : Settings
+    tokenizer : Path or None
     """
 
     model: str
     weights: Path | None
     labels: list[str] | None
     settings: Settings
+    tokenizer: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """MODEL as answers name it: a folder by its own name, not by where it lay."""
+        kind, colon, name = self.model.partition(":")
+        return f"{kind}{colon}{Path(name).name}"
 
 
 @dataclass(frozen=True)
@@ -41,14 +50,18 @@ class Ingredients:
         What :meth:`Family.build` needs, as JSON.
     weights : dict of str to Tensor
         With the names of the module that :meth:`Family.build` returns.
-    picture : PictureSpec
     labels : list of str
+    picture : PictureSpec, or None
+        How a network of pictures wants them.
+    text : TextSpec, or None
+        How a network of text wants it. One of the two is given.
     """
 
     architecture: dict[str, Any]
     weights: dict[str, Tensor]
-    picture: PictureSpec
     labels: list[str]
+    picture: PictureSpec | None = None
+    text: TextSpec | None = None
 
 
 class Family(Protocol):

@@ -1,0 +1,108 @@
+"""Feature groups as pictures for people: each shaded by its value, coloured by its sign, the first of them numbered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import distance_transform_edt
+from skimage.segmentation import find_boundaries
+
+from intgrads.groups import GroupValues
+
+COLOURS = "RdBu"
+"""matplotlib's map from red (it lowered the output) over white to blue (it raised it)."""
+
+DEEPEST = 0.8
+"""Part of the map that is used: its ends are too dark to read black letters on."""
+
+Colour = tuple[int, int, int]
+
+RANKS = 10
+"""Groups that are numbered and listed."""
+
+SHORTEST_SIDE = 320
+"""Pixels of a drawing's shorter side at least: numbers must be legible on pictures of 32 × 32."""
+
+LINE = 18
+"""Height of a line of the ranking."""
+
+
+def signed_colour(strength: NDArray[np.float64] | float) -> NDArray[np.uint8]:
+    """Return the colours (…, 3) of signed strengths from -1 to 1."""
+    return np.array(matplotlib.colormaps[COLOURS](0.5 + 0.5 * DEEPEST * strength, bytes=True))[..., :3]
+
+
+def ranking(values: GroupValues, count: int) -> list[int]:
+    """Return the first `count` groups in the order of their values, the largest first, ties in the order given."""
+    order: list[int] = np.argsort(-values.values[:count], kind="stable").tolist()
+    return order
+
+
+def group_map(
+    pixels: NDArray[np.uint8], masks: NDArray[np.bool_], labels: Sequence[str], values: GroupValues
+) -> NDArray[np.uint8]:
+    """Draw groups over their picture, and a ranking beside it.
+
+    Parameters
+    ----------
+    pixels : ndarray, (H, W, 3), uint8
+        The picture as it was sent.
+    masks : ndarray, (G, h, w), bool
+        At the network's size; drawn at the picture's, and that at least :data:`SHORTEST_SIDE` high and wide.
+    labels : sequence of str, length G
+    values : GroupValues
+        Of these groups, and perhaps of more after them.
+
+    Returns
+    -------
+    ndarray, (H', W', 3), uint8
+        The picture in grey; blue where a group raised the output and red where it lowered it, the deeper the larger its
+        value. Where groups overlap the one of the larger value is seen.
+    """
+    order = ranking(values, len(masks))
+    scale = max(1.0, SHORTEST_SIDE / min(pixels.shape[:2]))
+    size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
+    grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BILINEAR), np.float64)
+    largest = values.values[: len(masks)].max()
+    shares = np.sign(values.idg[: len(masks)]) * values.values[: len(masks)] / (largest or 1.0)
+    drawn = np.repeat(grey[..., None], 3, axis=2)
+    edges = np.zeros(grey.shape, bool)
+    large = {}
+    for k in reversed(order):
+        large[k] = np.asarray(Image.fromarray(masks[k]).resize(size, Image.Resampling.NEAREST))
+        tint = signed_colour(shares[k]).astype(np.float64)
+        inside = large[k]
+        drawn[inside] = 0.45 * np.repeat(grey[inside][:, None], 3, axis=1) + 0.55 * tint
+        edges |= find_boundaries(inside, mode="inner")
+    drawn[edges] *= 0.7
+    image = Image.fromarray(drawn.clip(0, 255).astype(np.uint8))
+    entries: list[tuple[str, Colour]] = []
+    for rank, k in enumerate(order[:RANKS], 1):
+        red, green, blue = signed_colour(shares[k]).tolist()
+        entries.append((f"{rank}  {labels[k][:24]}  {values.values[k]:.3f}", (red, green, blue)))
+    return np.asarray(_numbered(image, order[:RANKS], large, entries))
+
+
+def _numbered(
+    image: Image.Image, order: Sequence[int], large: dict[int, NDArray[np.bool_]], entries: Sequence[tuple[str, Colour]]
+) -> Image.Image:
+    """Write the number of each of the first groups where it is widest, and the list of them at the right."""
+    font = ImageFont.load_default(size=13)
+    width = 40 + int(max(font.getlength(text) for text, _ in entries))
+    sheet = Image.new("RGB", (image.width + width, max(image.height, LINE * (len(entries) + 2))), "white")
+    sheet.paste(image)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((image.width + 10, 4), "value of the group", fill="black", font=font)
+    for rank, (k, (text, colour)) in enumerate(zip(order, entries, strict=True), 1):
+        depth = distance_transform_edt(np.pad(large[k], 1))
+        row, column = divmod(int(depth.argmax()), depth.shape[1])
+        at = (column - 1.0, row - 1.0)
+        draw.text(at, str(rank), fill="black", font=font, anchor="mm", stroke_width=2, stroke_fill="white")
+        top = LINE * rank + 8
+        draw.rectangle((image.width + 10, top + 2, image.width + 22, top + 14), fill=colour, outline="grey")
+        draw.text((image.width + 28, top), text, fill="black", font=font)
+    return sheet

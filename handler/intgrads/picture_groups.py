@@ -1,0 +1,173 @@
+"""Groups of pixels: superpixels, instance masks, or the caller's own, brought to the network's size.
+
+Superpixels are scikit-image's: SLIC (Achanta et al., IEEE TPAMI 2012) or compact watersheds (Neubert and Protzel, ICPR
+2014).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.color import rgb2gray
+from skimage.filters import sobel
+from skimage.segmentation import slic, watershed
+
+from intgrads.errors import RequestError
+from intgrads.run_lengths import decode_mask
+
+Masks = NDArray[np.bool_]
+SuperpixelMethod = Literal["slic", "watershed"]
+
+MOST_GROUPS = 1000
+
+COMPACTNESS = 1e-3
+"""Of a watershed: little enough to follow edges, enough that flat regions are shared out evenly."""
+
+
+@dataclass(frozen=True)
+class PictureGroups:
+    """Groups of a picture's pixels.
+
+    Attributes
+    ----------
+    kind : str
+        Of each of them: ``superpixel``, ``segment`` or ``mask``.
+    labels : list of str
+    masks : ndarray, (G, H, W), bool
+        At the network's size; none is empty.
+    notes : list of str
+        What was changed on the way.
+    """
+
+    kind: str
+    labels: list[str]
+    masks: Masks
+    notes: list[str]
+
+
+def superpixels(pixels: NDArray[np.uint8], method: SuperpixelMethod, count: int | None) -> PictureGroups:
+    """Cut a picture into superpixels.
+
+    Parameters
+    ----------
+    pixels : ndarray, (H, W, 3), uint8
+        At the network's size.
+    method : str
+    count : int or None
+        About how many; default one for a thousand pixels, 24 at least.
+    """
+    count = count or max(24, pixels.shape[0] * pixels.shape[1] // 1000)
+    if method == "slic":
+        cut = slic(pixels, n_segments=count, start_label=1, channel_axis=-1)
+    else:
+        cut = watershed(sobel(rgb2gray(pixels)), markers=count, compactness=COMPACTNESS)
+    values, masks = _of_label_map(cut)
+    return PictureGroups("superpixel", [f"superpixel {value}" for value in values], masks, [])
+
+
+def segments(masks: Masks, labels: list[str], size: tuple[int, int]) -> PictureGroups:
+    """Bring instance masks (N, h, w) of the sent picture to the network's size.
+
+    Raises
+    ------
+    RequestError
+        If there is none.
+    """
+    kept = [k for k in range(len(masks)) if masks[k].any()]
+    if not kept:
+        raise RequestError(
+            "no object was found whose mask could be a group; lower `score_threshold`, or ask for superpixels",
+            "groups",
+            code=422,
+            type="NoSegments",
+        )
+    return _resized("segment", [labels[k] for k in kept], masks[kept], size)
+
+
+def callers_groups(groups: Any, picture: tuple[int, int], size: tuple[int, int]) -> PictureGroups:
+    """Read the caller's own groups: a label map, or masks as run lengths.
+
+    Parameters
+    ----------
+    groups : list, ndarray or object
+        An (H, W) label map, each value but 0 a group; or a list of ``{"size": [H, W], "counts": …}`` as COCO has
+        them, which may overlap, each with an optional ``label``.
+    picture, size : (int, int)
+        Height and width of the sent picture and of the network's input; the groups have the one or the other.
+
+    Raises
+    ------
+    RequestError
+        If they are none of these, of another size, or there is none or too many.
+    """
+    if isinstance(groups, list) and groups and all(isinstance(one, dict) for one in groups):
+        _check_number(len(groups))
+        decoded = [decode_mask(one, f"mask {k}", picture, size) for k, one in enumerate(groups)]
+        labels = [str(one.get("label", f"mask {k}"))[:100] for k, one in enumerate(groups)]
+        if len({mask.shape for mask in decoded}) > 1:
+            raise RequestError("the masks are of different sizes; send all of them in one size", "groups")
+        masks = np.stack(decoded)
+    else:
+        values, masks = _of_label_map(_label_map(groups, picture, size))
+        labels = [f"label {value}" for value in values]
+    for label, mask in zip(labels, masks, strict=True):
+        if not mask.any():
+            raise RequestError(f"{label} is empty; leave it out", "groups")
+    return _resized("mask", labels, masks, size)
+
+
+def _label_map(groups: Any, picture: tuple[int, int], size: tuple[int, int]) -> NDArray[np.int64]:
+    try:
+        found = np.asarray(groups)
+    except ValueError:
+        found = np.empty(0)
+    if found.ndim != 2 or found.dtype.kind not in "iu":
+        raise RequestError(
+            "must be segments, superpixels, a label map (H, W) of whole numbers, a PNG of one in base64 (in a form: "
+            'the file), or a list of masks {"size": [H, W], "counts": [...]} as COCO has them',
+            "groups",
+        )
+    if found.shape not in (picture, size):
+        raise RequestError(
+            f"the label map is {found.shape[0]} × {found.shape[1]}; send it in the picture's size, "
+            f"{picture[0]} × {picture[1]}, or the network's, {size[0]} × {size[1]}",
+            "groups",
+        )
+    return found.astype(np.int64)
+
+
+def _of_label_map(labels: NDArray[np.int64]) -> tuple[list[int], Masks]:
+    """Return the values of a label map but 0, and a mask for each."""
+    values = [int(value) for value in np.unique(labels) if value != 0]
+    _check_number(len(values))
+    return values, labels == np.array(values)[:, None, None]
+
+
+def _check_number(count: int) -> None:
+    if not 1 <= count <= MOST_GROUPS:
+        raise RequestError(f"must be 1 to {MOST_GROUPS} groups, got {count}; 0 in a label map is no group", "groups")
+
+
+def _resized(kind: str, labels: list[str], masks: Masks, size: tuple[int, int]) -> PictureGroups:
+    """Bring masks to a size: a pixel belongs to what covers half of it, and none is lost for being small."""
+    if masks.shape[1:] == size:
+        return PictureGroups(kind, labels, masks, [])
+    height, width = size
+    resized, small = [], []
+    for label, mask in zip(labels, masks, strict=True):
+        share = Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
+        cover = np.asarray(share)
+        found = cover >= 0.5
+        if not found.any():
+            found = cover == cover.max()
+            small.append(label)
+        resized.append(found)
+    notes = [f"the groups were resized from {masks.shape[2]} × {masks.shape[1]} to the network's {width} × {height}"]
+    if small:
+        names = ", ".join(small)
+        notes.append(f"too small to cover half a pixel of the network's input, and given what they cover most: {names}")
+    return PictureGroups(kind, labels, np.stack(resized), notes)

@@ -1,0 +1,30 @@
+"""Groups are drawn in the colour of their sign, the strongest deepest, at a size on which numbers can be read."""
+
+import numpy as np
+from intgrads.group_rendering import SHORTEST_SIDE, group_map, signed_colour
+from intgrads.groups import group_values
+
+GREY = np.full((40, 60, 3), 128, np.uint8)
+MASKS = np.zeros((3, 4, 6), bool)
+MASKS[0, :, :2], MASKS[1, :, 2:4], MASKS[2] = True, True, True
+
+
+def test_blue_raised_red_lowered() -> None:
+    attributions = np.zeros((4, 6))
+    attributions[:, :2], attributions[:, 2:4] = 2, -1
+    values = group_values(attributions.reshape(-1, 1), np.ones((24, 1)), MASKS.reshape(3, -1))
+    drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values).astype(int)
+    height, width = SHORTEST_SIDE, SHORTEST_SIDE * 60 // 40
+    assert drawn.shape[0] == height
+    assert drawn.shape[1] > width
+    left, middle, right = (drawn[10, int(width * part)] for part in (0.05, 0.4, 0.9))
+    assert left[2] - left[0] > middle[0] - middle[2] > 0
+    assert (right == 128).all()
+
+
+def test_no_value_is_no_colour() -> None:
+    values = group_values(np.zeros((24, 1)), np.ones((24, 1)), MASKS.reshape(3, -1))
+    drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values)
+    red, green, blue = signed_colour(0.0).tolist()
+    assert max(red, green, blue) - min(red, green, blue) < 3
+    assert np.ptp(drawn[10, 10].astype(int)) < 3
