@@ -1,8 +1,8 @@
-"""Install detectron2's Python part from PyPI: ``python scripts/install_detectron2.py``; does nothing where detectron2 is found.
+"""Install detectron2's Python part from PyPI: ``python scripts/install_detectron2.py``. Found, it is left alone.
 
-PyPI has no official detectron2. What is installed here is **unofficial**: the Python files of ``sal-detectron2`` 0.7.2, a
-third party's build of detectron2 as of April 2024 (Apache License 2.0), fetched by its hash. Its compiled part, made for
-another Python, and its stray package ``tools`` are left out; nothing that TensorMask needs is in them. An official
+PyPI has no official detectron2. What is installed here is **unofficial**: the Python files of ``sal-detectron2`` 0.7.2,
+a third party's build of detectron2 as of April 2024 (Apache License 2.0), fetched by its hash. Its compiled part, made
+for another Python, and its stray package ``tools`` are left out; nothing that TensorMask needs is in them. An official
 detectron2 is used where one is installed: ``pip install --no-build-isolation
 'git+https://github.com/facebookresearch/detectron2'``.
 """
@@ -38,7 +38,7 @@ def pip(*arguments: str) -> None:
 
 
 def repack(downloaded: Path, directory: Path) -> Path:
-    """Write a wheel of the Python files, the data beside them and the license of a downloaded wheel; return its path."""
+    """Write a wheel of a downloaded wheel's Python files, the data beside them and the license; return its path."""
     folder = f"sal_detectron2-{VERSION}.dist-info"
     made = directory / f"sal_detectron2-{VERSION}-py3-none-any.whl"
     with zipfile.ZipFile(downloaded) as source:

@@ -2,8 +2,8 @@
 
 Bars, rings and stars, rotated, of varied size and colour, overlapping, on coloured noise. The assignment of windows to
 objects and the losses are the paper's (arXiv 1903.12174, sections 3 and 4.3). Pictures are drawn from the seed of their
-number, those held out from numbers that training never reaches. What the network finds there is judged by pycocotools and
-written beside the weights.
+number, those held out from numbers that training never reaches. What the network finds there is judged by pycocotools
+and written beside the weights.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from intgrads.segmentation.detectron import IntgradsTensorMask, build_tensormask, read_config
+from intgrads.segmentation.swap_align import swap_align2nat_at
+from intgrads.segmentation.tensormask import paste
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 from torchvision.ops import roi_align
-
-from intgrads.segmentation.detectron import IntgradsTensorMask, build_tensormask, read_config
-from intgrads.segmentation.swap_align import swap_align2nat_at
-from intgrads.segmentation.tensormask import paste
 
 HERE = Path(__file__).parent
 CONFIG = HERE / "shapes.yaml"
@@ -86,7 +86,7 @@ def draw(number: int) -> Drawing:
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     pixels = ground + x[..., None] * slope[0] + y[..., None] * slope[1]
     opacities: list[NDArray[np.float64]] = []
-    kinds = []
+    kinds: list[int] = []
     for _ in range(random.integers(1, 5)):
         kind = int(random.integers(len(KINDS)))
         length = math.exp(random.uniform(math.log(20), math.log(76)))
@@ -125,7 +125,7 @@ def _shape(kind: str, length: float, centre: NDArray[np.float64], angle: float) 
             radii = np.full(4, radius)
         corners = np.stack([x + radii * np.cos(angles), y + radii * np.sin(angles)], 1)
         pen.polygon([tuple(corner) for corner in corners], fill=255)
-    covered = np.asarray(canvas, np.float64).reshape(SIDE, FINER, SIDE, FINER).mean((1, 3))
+    covered: NDArray[np.float64] = np.asarray(canvas, np.float64).reshape(SIDE, FINER, SIDE, FINER).mean((1, 3))
     return covered / 255
 
 
@@ -176,7 +176,8 @@ def losses(model: IntgradsTensorMask, drawings: list[Drawing], random: np.random
     boxes = [torch.from_numpy(one.boxes) for one in drawings]
     kinds = [torch.from_numpy(one.kinds) for one in drawings]
     shown = [torch.from_numpy(one.masks).float() for one in drawings]
-    class_losses, box_losses, wanted = [], [], []
+    class_losses, box_losses = [], []
+    wanted: list[tuple[list[int], Tensor]] = []
     for level, feature in enumerate(features):
         height, width = feature.shape[2:]
         logits = head.classes(feature).view(len(drawings), len(windows), -1, height, width)
@@ -194,13 +195,8 @@ def losses(model: IntgradsTensorMask, drawings: list[Drawing], random: np.random
                     reduction="sum",
                 )
             )
-            wanted += [
-                (level, i, *place, square)
-                for *place, square in zip(
-                    found.anchors.tolist(), found.rows.tolist(), found.columns.tolist(), found.objects.tolist(), squares,
-                    strict=True,
-                )
-            ]  # fmt: skip
+            places = torch.stack([found.anchors, found.rows, found.columns, found.objects], 1).tolist()
+            wanted += [([level, i, *place], square) for place, square in zip(places, squares, strict=True)]
         plain = binary_cross_entropy_with_logits(logits, target, reduction="none")
         missed = torch.where(target == 1, 1 - logits.sigmoid(), logits.sigmoid())
         weight = torch.where(target == 1, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
@@ -216,14 +212,14 @@ def losses(model: IntgradsTensorMask, drawings: list[Drawing], random: np.random
 
 
 def _mask_losses(
-    model: IntgradsTensorMask, features: list[Tensor], shown: list[Tensor], chosen: list[tuple[int, ...]]
+    model: IntgradsTensorMask, features: list[Tensor], shown: list[Tensor], chosen: list[tuple[list[int], Tensor]]
 ) -> Tensor:
     head = model.head
-    levels = sorted({one[0] for one in chosen})
-    fused = head.mask_features(features, levels)
-    maps = {(level, anchor): head.mask_map(fused[level], anchor).unbind() for level, _, anchor, *_ in chosen}
+    fused = head.mask_features(features, sorted({level for (level, *_), _ in chosen}))
+    pairs = {(level, anchor) for (level, _, anchor, *_), _ in chosen}
+    maps = {(level, anchor): head.mask_map(fused[level], anchor).unbind() for level, anchor in pairs}
     total = []
-    for level, i, anchor, row, column, thing, square in chosen:
+    for (level, i, anchor, row, column, thing), square in chosen:
         scale = head.mask_scale(level)
         place = torch.tensor([row]), torch.tensor([column])
         logits = swap_align2nat_at(maps[level, anchor][i], scale, *place)[0]
@@ -249,7 +245,7 @@ def new_model() -> IntgradsTensorMask:
     model = build_tensormask(config)
     # So that at the start hardly any window is taken for an object (Lin et al. 2017, arXiv 1708.02002, section 4.1).
     nn.init.normal_(model.head.cls_score.weight, std=0.01)
-    nn.init.constant_(model.head.cls_score.bias, -math.log(99))
+    model.head.cls_score.bias = nn.Parameter(torch.full((model.head.cls_score.out_channels,), -math.log(99)))
     return model
 
 
@@ -272,7 +268,7 @@ def train(iterations: int, seed: int, checkpoint: Path) -> IntgradsTensorMask:
         drawings = [draw(first + k) for k in range(BATCH)]
         parts = losses(model, drawings, np.random.default_rng(first))
         optimizer.zero_grad()
-        torch.stack(parts).sum().backward()
+        torch.autograd.backward(torch.stack(parts).sum())
         nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
         schedule.step()
@@ -294,7 +290,8 @@ def save(model: IntgradsTensorMask) -> None:
 @torch.no_grad()
 def evaluate(model: IntgradsTensorMask, pictures: int) -> dict[str, float]:
     """Return the average precisions of boxes and masks on pictures that are held out."""
-    truth, found = [], []
+    truth: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for number in range(pictures):
         drawing = draw(HELD_OUT + number)
         for mask, kind, (x0, y0, x1, y1) in zip(drawing.masks, drawing.kinds, drawing.boxes.tolist(), strict=True):
@@ -308,7 +305,9 @@ def evaluate(model: IntgradsTensorMask, pictures: int) -> dict[str, float]:
         features = model.features(network_input(model, [drawing]))
         detections = model.detect(features, model.score_threshold).scaled((SIDE, SIDE), (SIDE, SIDE))
         masks = paste(model.masks(features, detections), detections.windows, (SIDE, SIDE))
-        rows = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.classes.tolist(), masks, strict=True)
+        rows = zip(
+            detections.boxes.tolist(), detections.scores.tolist(), detections.classes.tolist(), masks, strict=True
+        )
         for (x0, y0, x1, y1), score, kind, mask in rows:
             found.append(
                 {
@@ -316,6 +315,11 @@ def evaluate(model: IntgradsTensorMask, pictures: int) -> dict[str, float]:
                     "segmentation": coco_masks.encode(np.asfortranarray(mask.numpy())),
                 }
             )  # fmt: skip
+    return _precisions(truth, found, pictures)
+
+
+def _precisions(truth: list[dict[str, Any]], found: list[dict[str, Any]], pictures: int) -> dict[str, float]:
+    """Return COCO's average precisions (Lin et al., ECCV 2014) of boxes and of masks."""
     coco = COCO()
     coco.dataset = {
         "info": {},
@@ -325,14 +329,15 @@ def evaluate(model: IntgradsTensorMask, pictures: int) -> dict[str, float]:
     }
     coco.createIndex()
     figures: dict[str, float] = {}
-    for what, key in (("box", "bbox"), ("mask", "segm")):
-        # Copies: loading results for boxes replaces their masks.
-        results = coco.loadRes([{k: v for k, v in one.items() if k in ("image_id", "category_id", "score", *([key] if key == "bbox" else ["segmentation"]))} for one in found])
-        judge = COCOeval(coco, results, key)
+    for what, kind, other in (("box", "bbox", "segmentation"), ("mask", "segm", "bbox")):
+        # Judged for themselves: results that hold boxes are taken for boxes.
+        results = coco.loadRes([{key: value for key, value in one.items() if key != other} for one in found])
+        judge = COCOeval(coco, results, kind)
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
-        figures |= {f"{what}_AP": float(judge.stats[0]), f"{what}_AP50": float(judge.stats[1]), f"{what}_AP75": float(judge.stats[2])}
+        names = (f"{what}_AP", f"{what}_AP50", f"{what}_AP75")
+        figures |= dict(zip(names, map(float, judge.stats[:3]), strict=True))
     return figures
 
 
@@ -349,14 +354,14 @@ def main() -> None:
     given.checkpoint.parent.mkdir(exist_ok=True)
     save(train(given.iterations, given.seed, given.checkpoint))
     judged = judge_saved(given.pictures)
-    RESULTS.write_text(json.dumps({"iterations": given.iterations, "pictures": given.pictures, **judged}, indent=1) + "\n")
+    RESULTS.write_text(
+        json.dumps({"iterations": given.iterations, "pictures": given.pictures, **judged}, indent=1) + "\n"
+    )
     print(judged)
 
 
 def judge_saved(pictures: int) -> dict[str, float]:
     """Judge the weights that were saved, as they are served."""
-    from safetensors.torch import load_file
-
     model = build_tensormask(read_config(CONFIG)).eval()
     model.load_state_dict({name: weight.float() for name, weight in load_file(WEIGHTS).items()})
     return evaluate(model, pictures)

@@ -1,4 +1,4 @@
-"""TensorMask on detectron2's parts: its configuration, its backbones, its registry, its structures. Nothing else of us imports it.
+"""TensorMask on detectron2's parts: configuration, backbones, registry, structures. No other module of ours imports it.
 
 With detectron2, as its users know it::
 
@@ -11,8 +11,8 @@ With detectron2, as its users know it::
     cfg.merge_from_file("tensormask_R_50_FPN_6x.yaml")
     model = build_model(cfg)
 
-The published project's keys and defaults, so that its YAML files work unchanged; the published names of weights, so that
-its checkpoints load.
+The published project's keys and defaults, so that its YAML files work unchanged; the published names of weights, so
+that its checkpoints load.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from intgrads.segmentation.tensormask import TensorMask, TensorMaskHead, Windows, paste
 
@@ -33,6 +33,7 @@ try:
         # It uses parts of PyTorch that are going out of use.
         warnings.simplefilter("ignore")
         from detectron2.config import CfgNode, get_cfg
+        from detectron2.layers import FrozenBatchNorm2d
         from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
         from detectron2.structures import Boxes, Instances
 except ImportError as error:
@@ -46,7 +47,7 @@ PUBLISHED = Path(__file__).parent / "configs" / "tensormask_R_50_FPN_6x.yaml"
 
 NAME = "TensorMask"
 OWN_NAME = "IntgradsTensorMask"
-"""In detectron2's registry always ours. Where the published project ``tensormask`` is installed, `NAME` stays its own."""
+"""In detectron2's registry, always ours. Where the published project ``tensormask`` is installed, `NAME` stays its."""
 
 
 def add_tensormask_config(cfg: CfgNode) -> None:
@@ -151,7 +152,9 @@ class IntgradsTensorMask(TensorMask):
             box_weights=keys.BBOX_REG_WEIGHTS,
         )
         self.score_threshold: float = keys.SCORE_THRESH_TEST
-        mean, std = (torch.tensor(list(values), dtype=torch.float32) for values in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
+        mean, std = (
+            torch.tensor(list(values), dtype=torch.float32) for values in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
+        )
         self.register_buffer("pixel_mean", mean[:, None, None], persistent=False)
         self.register_buffer("pixel_std", std[:, None, None], persistent=False)
 
@@ -185,7 +188,9 @@ class IntgradsTensorMask(TensorMask):
             In training mode.
         """
         if self.training:
-            raise NotImplementedError("this TensorMask infers: call .eval(); how one is trained is in training/shapes.py")
+            raise NotImplementedError(
+                "this TensorMask infers: call .eval(); how one is trained is in training/shapes.py"
+            )
         return [{"instances": self._find(one)} for one in batched_inputs]
 
     @torch.no_grad()
@@ -210,3 +215,15 @@ class IntgradsTensorMask(TensorMask):
 META_ARCH_REGISTRY.register(IntgradsTensorMask)
 if find_spec("tensormask") is None and NAME not in META_ARCH_REGISTRY:
     META_ARCH_REGISTRY.register(type(NAME, (IntgradsTensorMask,), {"__doc__": IntgradsTensorMask.__doc__}))
+
+
+def fold_normalisation(network: nn.Module) -> None:
+    """Fold detectron2's frozen batch normalisation into the convolutions before it, in place and exactly."""
+    for layer in network.modules():
+        norm = getattr(layer, "norm", None)
+        if isinstance(layer, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d):
+            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+            bias = norm.bias - norm.running_mean * scale + (0 if layer.bias is None else layer.bias * scale)
+            layer.weight.data *= scale[:, None, None, None]
+            layer.bias = nn.Parameter(bias, requires_grad=False)
+            setattr(layer, "norm", None)  # noqa: B010

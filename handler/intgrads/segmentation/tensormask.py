@@ -1,12 +1,12 @@
 """TensorMask (Chen, Girshick, He, Dollár, ICCV 2019, arXiv 1903.12174): instance masks by a sliding window.
 
-At each location of each level of a feature pyramid, and for each of its windows (anchors), the head predicts a logit for
-each class, a box, and a mask of the window. With the *tensor bipyramid* (section 4.2) masks are predicted from the finest
-map at every level, so that large objects have fine masks; SwapAlign2Nat brings them into the frame of their window.
+At each location of each level of a feature pyramid, and for each of its windows (anchors), the head predicts a logit
+for each class, a box, and a mask of the window. With the *tensor bipyramid* (section 4.2) masks are predicted from the
+finest map at every level, so that large objects have fine masks; SwapAlign2Nat brings them into their window's frame.
 
-This module is the published model's arithmetic in PyTorch and torchvision alone. The names of its parameters are those of
-the published checkpoints. Selecting detections and evaluating their masks are separate: a mask is evaluated only where a
-detection survived, and a detection can be differentiated at the place where it was found.
+This module is the published model's arithmetic in PyTorch and torchvision alone. The names of its parameters are those
+of the published checkpoints. Selecting detections and evaluating their masks are separate: a mask is evaluated only
+where a detection survived, and a detection can be differentiated at the place where it was found.
 """
 
 from __future__ import annotations
@@ -183,6 +183,16 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where on the pyramid something was predicted: level, which of the location's windows, and the location."""
+
+    level: int
+    anchor: int
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
 class Detections:
     """N detections of one picture, likeliest first, and where on the pyramid each was found.
 
@@ -214,6 +224,10 @@ class Detections:
     def __getitem__(self, which: Tensor) -> Detections:
         """Return some of them."""
         return Detections(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+
+    def place(self, k: int) -> Place:
+        """Return where detection k was found."""
+        return Place(int(self.levels[k]), int(self.anchors[k]), int(self.rows[k]), int(self.columns[k]))
 
     def scaled(self, before: tuple[int, int], after: tuple[int, int]) -> Detections:
         """Return them in pixels of the picture as it was before the network's input was made of it.
@@ -332,9 +346,9 @@ class TensorMask(nn.Module):
     def masks(self, features: Sequence[Tensor], detections: Detections) -> list[Tensor]:
         """Return the mask logits of each detection, (λV, λV) over its window."""
         masks: list[Tensor] = [torch.empty(0)] * len(detections)
-        fused = self.head.mask_features(features, detections.levels.unique().tolist())
+        fused = self.head.mask_features(features, sorted(set(detections.levels.tolist())))
         places = torch.stack([detections.levels, detections.anchors], 1)
-        for level, anchor in places.unique(dim=0).tolist():
+        for level, anchor in sorted({(level, anchor) for level, anchor in places.tolist()}):
             which = (places == places.new_tensor([level, anchor])).all(1).nonzero()[:, 0]
             rows, columns = detections.rows[which], detections.columns[which]
             logits = self.head.masks_at(fused[level][0], level, anchor, rows, columns)
@@ -387,27 +401,27 @@ def paste(masks: Sequence[Tensor], windows: Tensor, size: tuple[int, int], thres
 
 
 class ClassLogits(nn.Module):
-    """The class logits at the place where a detection was found, before non-maximum suppression: what attribution integrates.
+    """The class logits at the place where a detection was found, before non-maximum suppression.
 
     Only the backbone is computed, and the classes' tower around the place.
 
     Parameters
     ----------
     network : TensorMask
-    level, anchor, row, column : int
-        The place, frozen.
+    place : Place
+        Frozen.
     """
 
-    def __init__(self, network: TensorMask, level: int, anchor: int, row: int, column: int) -> None:
+    def __init__(self, network: TensorMask, place: Place) -> None:
         super().__init__()
-        self.network, self.level, self.anchor, self.row, self.column = network, level, anchor, row, column
+        self.network, self.place = network, place
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised RGB pictures (B, 3, H, W) to logits (B, classes)."""
-        head = self.network.head
-        feature = self.network.features(x)[self.level]
-        logits = head.classes_at(feature, self.row, self.column)
-        return logits.view(len(x), -1, head.num_classes)[:, self.anchor]
+        head, place = self.network.head, self.place
+        feature = self.network.features(x)[place.level]
+        logits = head.classes_at(feature, place.row, place.column)
+        return logits.view(len(x), -1, head.num_classes)[:, place.anchor]
 
 
 class MaskLogit(nn.Module):
@@ -416,21 +430,20 @@ class MaskLogit(nn.Module):
     Parameters
     ----------
     network : TensorMask
-    level, anchor, row, column : int
-        The place, frozen.
+    place : Place
+        Frozen.
     region : Tensor, (λV, λV), bool
         What the mask covers on the picture itself, frozen; not empty.
     """
 
-    def __init__(self, network: TensorMask, level: int, anchor: int, row: int, column: int, region: Tensor) -> None:
+    def __init__(self, network: TensorMask, place: Place, region: Tensor) -> None:
         super().__init__()
-        self.network, self.level, self.anchor, self.row, self.column = network, level, anchor, row, column
-        self.region = region
+        self.network, self.place, self.region = network, place, region
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised RGB pictures (B, 3, H, W) to logits (B, 1)."""
-        head = self.network.head
-        fused = head.mask_features(self.network.features(x), [self.level])[self.level]
-        row, column = torch.tensor([self.row], device=x.device), torch.tensor([self.column], device=x.device)
-        masks = [head.masks_at(feature, self.level, self.anchor, row, column)[0] for feature in fused]
+        head, place = self.network.head, self.place
+        fused = head.mask_features(self.network.features(x), [place.level])[place.level]
+        row, column = torch.tensor([[place.row], [place.column]], device=x.device)
+        masks = [head.masks_at(feature, place.level, place.anchor, row, column)[0] for feature in fused]
         return torch.stack([mask[self.region].mean() for mask in masks])[:, None]
