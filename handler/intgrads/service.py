@@ -160,13 +160,14 @@ class Service(Generic[AnyClassifier]):
         for i, job in jobs.items():
             with _failing_alone(i, replies):
                 answers = [self._answer(job, part) for part in job.parts]
-                headers = {"X-Intgrads-Seconds": f"{time.monotonic() - started:.3f}"}
+                headers = {}
                 if answers:
-                    headers |= {
+                    headers = {
                         "X-Intgrads-Convergence-Delta": ",".join(_plain(a.info["convergence_delta"]) for a in answers),
                         "X-Intgrads-Evaluations": ",".join(str(a.info["evaluations"]) for a in answers),
                     }
                 answers = answers or [self._found(job, subject) for subject in job.subjects]
+                headers["X-Intgrads-Seconds"] = f"{time.monotonic() - started:.3f}"
                 reply = answer_reply(answers, job.request.several_inputs, job.request.format, headers)
                 if job.call.is_grpc and len(reply.body) > 1:
                     # A piece sent to a unary gRPC call hangs the worker for good.

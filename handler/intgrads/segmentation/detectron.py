@@ -126,6 +126,8 @@ class IntgradsTensorMask(TensorMask):
             raise ValueError("ANCHOR_GENERATOR.SIZES needs a list for each of IN_FEATURES, all of one length")
         if list(cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS) != [[1.0]]:
             raise ValueError("TensorMask's windows are squares: set ANCHOR_GENERATOR.ASPECT_RATIOS [[1.0]]")
+        if cfg.MODEL.ANCHOR_GENERATOR.OFFSET != 0:
+            raise ValueError("TensorMask's windows are centred at the locations: set ANCHOR_GENERATOR.OFFSET 0.0")
         if any(stride != strides[0] * 2**level for level, stride in enumerate(strides)):
             raise ValueError(f"each of IN_FEATURES must be half as fine as the one before; their strides are {strides}")
         head = TensorMaskHead(
