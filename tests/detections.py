@@ -1,4 +1,4 @@
-"""Networks and pictures for the tests of TensorMask, and the published model's order of operations on detectron2's parts."""
+"""Networks for the tests of TensorMask, and the published model's order of operations on detectron2's parts."""
 
 from __future__ import annotations
 
@@ -37,10 +37,23 @@ def small_tensormask(aligned: bool = True, bipyramid: bool = True, **options: An
     """Return a network of random weights: 3 classes, two windows a location, in float64, no detectron2."""
     torch.manual_seed(0)
     head = TensorMaskHead(
-        6, 3, [5, 7], num_convs=2, cls_channels=6, bbox_channels=6, mask_channels=6, aligned=aligned, bipyramid=bipyramid
+        6,
+        3,
+        [5, 7],
+        num_convs=2,
+        cls_channels=6,
+        bbox_channels=6,
+        mask_channels=6,
+        aligned=aligned,
+        bipyramid=bipyramid,
     )
     network = TensorMask(
-        Pyramid(), head, ["p2", "p3", "p4"], Windows((4, 8, 16), ((20, 28), (40, 56), (80, 112))), divisibility=16, **options
+        Pyramid(),
+        head,
+        ["p2", "p3", "p4"],
+        Windows((4, 8, 16), ((20, 28), (40, 56), (80, 112))),
+        divisibility=16,
+        **options,
     )
     for parameter in head.parameters():
         nn.init.normal_(parameter, std=0.4)
@@ -48,7 +61,7 @@ def small_tensormask(aligned: bool = True, bipyramid: bool = True, **options: An
 
 
 def spread_out(network: TensorMask, x: Tensor) -> None:
-    """Scale a head's random predictions so that scores differ, boxes stay near their windows and masks have both signs."""
+    """Scale random predictions so that scores differ, boxes stay near their windows and masks have both signs."""
     features = network.features(x)
     head = network.head
     with torch.no_grad():

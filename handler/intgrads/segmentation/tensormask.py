@@ -221,7 +221,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, which: Tensor) -> Detections:
+    def __getitem__(self, which: Tensor | slice) -> Detections:
         """Return some of them."""
         return Detections(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
