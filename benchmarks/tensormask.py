@@ -1,8 +1,8 @@
 """TensorMask R50-FPN at 800 × 1333 on the CPU: masks evaluated where a detection survived, against the dense head.
 
-``python benchmarks/tensormask.py [--threads N]`` writes ``benchmarks/results.tensormask.json``. Each way runs in a process
-of its own, so that the peak of its memory is its own. Weights are random, scaled so that a picture has some twenty
-detections: time depends on their number, not on what they are.
+``python benchmarks/tensormask.py [--threads N]`` writes ``benchmarks/results.tensormask.json``. Each way runs in processes
+of its own, in turns, so that the peak of its memory is its own; told is the fastest of three. Weights are random and
+the likeliest twenty detections are kept: time depends on their number and levels, not on what they are.
 """
 
 from __future__ import annotations
@@ -77,14 +77,17 @@ def main() -> None:
     if given.way:
         print(json.dumps(measure(given.way, given.threads)))
         return
-    rows = []
-    for way in ("where a detection survived", "dense", "attribution step"):
-        command = [sys.executable, __file__, "--threads", str(given.threads), "--way", way]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(rows[-1], flush=True)
+    best: dict[str, dict[str, Any]] = {}
+    for _ in range(3):
+        for way in ("where a detection survived", "dense", "attribution step"):
+            command = [sys.executable, __file__, "--threads", str(given.threads), "--way", way]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            row = json.loads(done.stdout.splitlines()[-1])
+            print(row, flush=True)
+            if way not in best or row["seconds"] < best[way]["seconds"]:
+                best[way] = row
     machine = {"processor": platform.machine(), "threads": given.threads, "torch": torch.__version__}
-    RESULTS.write_text(json.dumps({"machine": machine, "size": [HEIGHT, WIDTH], "rows": rows}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({"machine": machine, "size": [HEIGHT, WIDTH], "rows": list(best.values())}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
