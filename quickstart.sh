@@ -7,5 +7,5 @@ if [ "${1:-}" = stop ] && [ ! -x .venv/bin/python ]; then
     echo "no server of the quickstart was running"
     exit 0
 fi
-[ "${1:-}" = stop ] || make_environment serve,demo
+[ "${1:-}" = stop ] || make_environment serve,demo,tensormask
 exec .venv/bin/python scripts/quickstart.py "$@"

@@ -34,6 +34,12 @@ make_environment() {
             tail -n 15 "$log" >&2
             fail "pip failed (above); mend it and run $0 again"
         fi
+        case ,$extras, in
+            *,tensormask,*)
+                "$python" scripts/install_detectron2.py 2>&1 | tee -a "$log" ||
+                    echo "  going on without detectron2: everything but TensorMask works"
+                ;;
+        esac
         echo "$wanted" >.venv/installed
     fi
 }

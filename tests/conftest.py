@@ -2,11 +2,13 @@
 
 import zipfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from detections import KINDS, SHAPES, SHAPES_CONFIG
 from intgrads.archive import MANIFEST
 from intgrads.archiver import make_archive
 from intgrads.models.family import Order
@@ -44,6 +46,14 @@ def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         make_archive(Order(f"{name}-small", directory / f"{name}_model.pth", None, Settings()), name, store=store)
     make_archive(Order("demo-text", None, None, Settings()), "text", batch_size=2, store=store)
     models = ["intgrads.mar", "batches.mar", "damaged.mar", "bit.mar", "lanet.mar", "text.mar"]
+    if find_spec("detectron2"):
+        files = {"tensormask": SHAPES, "tensormask_config": SHAPES_CONFIG}
+        make_archive(
+            Order("tensormask", None, KINDS, Settings(n_steps=8), **files), "shapes", batch_size=2, store=store
+        )
+        both = Order(f"timm:{TINY}", tiny / "w.pth", ["cat", "dog", "horse"], settings, **files)
+        make_archive(both, "scenes", store=store)
+        models += ["shapes.mar", "scenes.mar"]
     server = TorchServe(directory, free_ports(5), models, store)
     server.start()
     try:

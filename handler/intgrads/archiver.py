@@ -20,9 +20,9 @@ import yaml
 from pydantic import ValidationError
 
 import intgrads
-from intgrads.archive import LABELS, MANIFEST, TOKENIZER, WEIGHTS, write_archive
+from intgrads.archive import LABELS, MANIFEST, TENSORMASK, TOKENIZER, WEIGHTS, write_archive
 from intgrads.checkpoints import CheckpointError
-from intgrads.models import FAMILIES
+from intgrads.models import FAMILIES, tensormask
 from intgrads.models.family import Order
 from intgrads.settings import Settings
 
@@ -35,7 +35,7 @@ ENCODING_SECONDS = 120
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    usages = "\n".join(f"  {family.usage}" for family in FAMILIES.values())
+    usages = "\n".join(f"  {usage}" for usage in (*(family.usage for family in FAMILIES.values()), tensormask.USAGE))
     parse = argparse.ArgumentParser(
         prog="archive.sh",
         description="Make model_store/NAME.mar, which torchserve serves.",
@@ -49,6 +49,12 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--labels", type=Path, metavar="FILE", help="one label a line, or a JSON list")
     parse.add_argument(
         "--tokenizer", type=Path, metavar="PATH", help="vocab.txt, tokenizer.json, spiece.model, or a folder with one"
+    )
+    parse.add_argument(
+        "--tensormask", type=Path, metavar="FILE", help="a TensorMask's weights, to find objects on pictures"
+    )
+    parse.add_argument(
+        "--tensormask-config", type=Path, metavar="FILE", help="its YAML; default the published R50-FPN 6x"
     )
     parse.add_argument("--name", default="intgrads", help="of the archive and its URL; default intgrads")
     parse.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default auto")
@@ -138,7 +144,7 @@ def make_archive(
         stage.mkdir()
         write_archive(order, stage)
         shutil.copytree(HANDLER / "intgrads", stage / "code" / "intgrads", ignore=shutil.ignore_patterns("__pycache__"))
-        parts = [part for part in (MANIFEST, LABELS, TOKENIZER, "code") if (stage / part).exists()]
+        parts = [part for part in (MANIFEST, LABELS, WEIGHTS, TENSORMASK, TOKENIZER, "code") if (stage / part).exists()]
         config: dict[str, int | str] = {
             "minWorkers": workers,
             "maxWorkers": workers,
@@ -155,7 +161,6 @@ def make_archive(
             "--model-name", name,
             "--version", intgrads.__version__,
             "--handler", str(HANDLER / "handler.py"),
-            "--serialized-file", str(stage / WEIGHTS),
             "--extra-files", ",".join(str(stage / part) for part in parts),
             "--config-file", str(stage / "model-config.yaml"),
             "--export-path", str(stage),
@@ -182,7 +187,10 @@ def main(arguments: Sequence[str] | None = None, store: Path = MODEL_STORE) -> i
         if not given.name.replace("-", "").replace("_", "").isalnum() or not given.name.isascii():
             raise CheckpointError(f"--name {given.name!r}: use letters, digits, - and _ only")
         labels = None if given.labels is None else read_labels(given.labels)
-        order = Order(given.model, given.weights, labels, read_settings(given.set), given.tokenizer)
+        order = Order(
+            given.model, given.weights, labels, read_settings(given.set), given.tokenizer, given.tensormask,
+            given.tensormask_config,
+        )  # fmt: skip
         path = make_archive(
             order, given.name, device=given.device, workers=given.workers, batch_size=given.batch_size, store=store
         )

@@ -17,7 +17,8 @@ from PIL import Image
 
 from intgrads.group_rendering import ranking, signed_colour
 from intgrads.groups import Family, GroupValues
-from intgrads.rendering import heat_map, to_png
+from intgrads.rendering import to_png
+from intgrads.segmentation.instances import Instances
 from intgrads.sentences import Sentence
 
 LONGEST_SIDE = 640
@@ -89,31 +90,33 @@ def _legend() -> str:
     return f'<p class="key">the score of the class above: {key}</p>'
 
 
-def picture_section(
-    pixels: NDArray[np.uint8], attribution: NDArray[np.float32], groups: NDArray[np.uint8] | None = None
-) -> str:
-    """Return a picture and its heat map, side by side, and its groups as they were drawn.
-
-    Parameters
-    ----------
-    pixels : ndarray, (H, W, 3), uint8
-    attribution : ndarray, (3, h, w)
-    groups : ndarray, (H', W', 3), uint8, optional
-    """
-    image = Image.fromarray(pixels)
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    small = np.asarray(image)
-    shown = [
-        (small, "the picture"),
-        (heat_map(small, attribution), "what moved the output: bright, much; dark, little"),
-    ]
-    if groups is not None:
-        shown.append((groups, "groups: blue raised the output, red lowered it, the deeper the larger the value"))
+def picture_section(shown: Sequence[tuple[NDArray[np.uint8], str]]) -> str:
+    """Return pictures side by side, each as it was drawn, (H, W, 3), with what it shows."""
     return "\n".join(
-        f'<figure><img alt="{title}" src="data:image/png;base64,{base64.b64encode(to_png(drawn)).decode()}">'
+        f'<figure><img alt="{title}" src="data:image/png;base64,{base64.b64encode(_small(drawn)).decode()}">'
         f"<figcaption>{title}</figcaption></figure>"
         for drawn, title in shown
     )
+
+
+def _small(pixels: NDArray[np.uint8]) -> bytes:
+    image = Image.fromarray(pixels)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    return to_png(np.asarray(image))
+
+
+def instances_section(found: Instances) -> str:
+    """Return the objects of a picture as a table, likeliest first."""
+    if not len(found):
+        return f"<p>no object was found with a probability over {found.score_threshold:g}</p>\n"
+    rows = []
+    for k, one in enumerate(found.listed(with_masks=False)):
+        box = ", ".join(f"{side:.0f}" for side in one["box"])
+        cells = f"<td>{k}</td><td>{escape(one['label'])}</td>"
+        cells += "".join(f'<td class="number">{cell}</td>' for cell in (f"{one['score']:.3f}", box, one["size"]))
+        rows.append(f"<tr>{cells}</tr>")
+    head = "".join(f"<th>{name}</th>" for name in ("", "object", "probability", "box", "pixels"))
+    return f'<table class="groups"><tr>{head}</tr>{"".join(rows)}</table>\n'
 
 
 def groups_section(family: Family, groups: GroupValues) -> str:
@@ -178,9 +181,13 @@ def answer_section(info: Mapping[str, Any], sections: Sequence[str]) -> str:
     Parameters
     ----------
     info : mapping
-        The figures of an answer; with lists for the targets, or single values.
+        The figures of an answer; with lists for the targets, or single values; without, where nothing was attributed.
     sections : sequence of str
     """
+    notes = "".join(f'<li class="note">{escape(warning)}</li>' for warning in info["warnings"])
+    notes = f"<ul>{notes}</ul>" if notes else ""
+    if "prediction" not in info:
+        return "\n".join([*sections, notes])
     prediction = info["prediction"]
     rows = [("prediction", f"{prediction['label']}, probability {prediction['probability']:.3f}")]
     rows += [("baseline", str(info["baseline"])), ("evaluations", str(info["evaluations"]))]
@@ -197,8 +204,7 @@ def answer_section(info: Mapping[str, Any], sections: Sequence[str]) -> str:
                 ("local error", f"{error:.2g}"),
             ])
         )  # fmt: skip
-    notes = "".join(f'<li class="note">{escape(warning)}</li>' for warning in info["warnings"])
-    return "\n".join([*parts, f"<ul>{notes}</ul>" if notes else ""])
+    return "\n".join([*parts, notes])
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

@@ -11,7 +11,7 @@ import base64
 import binascii
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
@@ -20,11 +20,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from intgrads.baselines import ImageBaseline, TextBaseline
 from intgrads.errors import RequestError
-from intgrads.picture_groups import MOST_GROUPS, PictureGroups, SuperpixelMethod, callers_groups, superpixels
+from intgrads.picture_groups import MOST_GROUPS, PictureGroups, SuperpixelMethod, callers_groups, segments, superpixels
 from intgrads.pictures import Picture, PictureSpec, array_picture, decode_label_map, decode_picture
 from intgrads.precision import Precision
 from intgrads.quadrature import Method, Rule, quadrature
 from intgrads.refinement import LEAST_REFINEMENT, Refinement
+from intgrads.segmentation.instances import Instances
 from intgrads.sentences import Sentence, decode_text
 from intgrads.settings import Settings
 from intgrads.text_groups import CharacterSpan, TextGroups, callers_spans, token_groups
@@ -53,6 +54,7 @@ TensorField = Literal[
     "output",
     "baseline_output",
     "group_masks",
+    "pred_masks",
 ]
 TENSOR_FIELDS: tuple[str, ...] = get_args(TensorField)
 
@@ -78,7 +80,9 @@ Figure = Literal[
     "group_integrated_gradients",
 ]
 """Small tensors that come with every answer (about groups); naming them among the fields changes nothing."""
-FIGURES: tuple[str, ...] = get_args(Figure)
+
+PictureFigure = Literal[Figure, "scores", "pred_classes", "pred_boxes"]
+FIGURES: tuple[str, ...] = get_args(PictureFigure)
 
 TextFigure = Literal[
     Figure,
@@ -230,6 +234,15 @@ class Request(BaseModel):
         """Return the fields of a body that is not a form."""
         raise NotImplementedError
 
+    @classmethod
+    def unused(cls, content: Mapping[str, Any]) -> list[str]:
+        """Return notes on what was sent and is not used."""
+        if "tolerance" in content:
+            return ["`method` was not used: with a tolerance the nodes are refined"] if "method" in content else []
+        if "max_evaluations" in content:
+            return ["`max_evaluations` was not used: it bounds a refinement, which `tolerance` asks for"]
+        return []
+
     def check(self, settings: Settings) -> Self:
         """Return the request if what it asks fits together and the archive's settings.
 
@@ -269,7 +282,13 @@ class ImageRequest(Request):
     image: str | bytes | None = Field(None, description="a JPEG, PNG, WebP or BMP in base64")
     img_data: Any = Field(None, description="an array (H, W, 3) in RGB or (3, H, W) in BGR, whole numbers 0 … 255")
     baseline: ImageBaseline = Field("black", description="where the path starts")
-    fields: list[TensorField | Figure] | None = Field(None, description=_FIELDS)
+    fields: list[TensorField | PictureFigure] | None = Field(None, description=_FIELDS)
+    segment: bool | None = Field(
+        None, description="whether to find objects and their masks; default true where the archive has a TensorMask"
+    )
+    score_threshold: Annotated[float | None, BeforeValidator(_no_bool)] = Field(
+        None, ge=0, lt=1, description="probability over which an object counts as found, 0 to 1"
+    )
     groups: Any = Field(
         None,
         description="segments, superpixels, a label map (H, W) as whole numbers or a PNG, or a list of masks in "
@@ -298,10 +317,22 @@ class ImageRequest(Request):
             raise RequestError("a png shows one target; send one, or another format", "target_class")
         if self.groups is None and "group_masks" in (self.fields or ()):
             raise RequestError("there are no group_masks without `groups`", "fields")
+        if self.segment is False and "pred_masks" in (self.fields or ()):
+            raise RequestError("there are no pred_masks with segment=false", "fields")
         return super().check(settings)
 
-    def pixel_groups(self, picture: Picture, spec: PictureSpec, settings: Settings) -> PictureGroups | None:
+    def pixel_groups(
+        self, picture: Picture, spec: PictureSpec, settings: Settings, found: Callable[[], Instances | None]
+    ) -> PictureGroups | None:
         """Return the groups that were asked for, at the network's size.
+
+        Parameters
+        ----------
+        picture : Picture
+        spec : PictureSpec
+        settings : Settings
+        found : callable
+            Finds the objects of the picture; None where the archive cannot.
 
         Raises
         ------
@@ -314,7 +345,10 @@ class ImageRequest(Request):
         if groups == "superpixels":
             return superpixels(spec.resize(picture), self.superpixel_method, self.n_superpixels)
         if groups == "segments":
-            raise RequestError("this archive has no TensorMask to find segments; ask for superpixels", "groups")
+            instances = found()
+            if instances is None:
+                raise RequestError("this archive has no TensorMask to find segments; ask for superpixels", "groups")
+            return segments(instances.masks, instances.labels, (spec.height, spec.width))
         if isinstance(groups, str) and groups.lstrip()[:1] == "[":
             groups = _json_in(groups, "groups")
         elif isinstance(groups, str | bytes):
@@ -342,6 +376,48 @@ class ImageRequest(Request):
         if self.image is not None:
             return decode_picture(_from_base64(self.image, "image", HOW_PICTURES), "image", limit)
         return array_picture(self.img_data, "img_data", limit)
+
+
+class DetectionRequest(ImageRequest):
+    """A request for the objects of a picture, and perhaps for attributions of one of them."""
+
+    target_instance: WholeNumber | None = Field(
+        None, ge=0, description="which of this picture's detections to attribute, an index into them; default none"
+    )
+    target: Literal["class", "mask"] = Field(
+        "class", description="what of the detection: its class's logit, or the mean logit of its mask"
+    )
+    precision: Literal["float32"] = Field("float32", description="of the network's arithmetic")
+
+    @classmethod
+    def unused(cls, content: Mapping[str, Any]) -> list[str]:
+        """Return notes on what was sent and is not used: all that is about an attribution, where none was asked for."""
+        if "target_instance" in content:
+            return super().unused(content)
+        kept = ("data", "image", "img_data", "fields", "format", "segment", "score_threshold", "precision")
+        return [
+            f"`{name}` was not used: it is about an attribution, which `target_instance` asks for"
+            for name in content
+            if name not in kept
+        ]
+
+    def sent_tensors(self) -> Sequence[str]:
+        """Names of the tensors to send; without an attribution, masks alone."""
+        sent = super().sent_tensors()
+        return sent if self.target_instance is not None else [name for name in sent if name == "pred_masks"]
+
+    def check(self, settings: Settings) -> Self:
+        """Return the request if what it asks fits together; see :meth:`Request.check`."""
+        if self.target == "mask" and self.target_class is not None:
+            raise RequestError("a mask has no classes; leave target_class out, or ask for target=class", "target_class")
+        if self.target_instance is None:
+            if self.segment is False:
+                raise RequestError("nothing is asked for: leave segment out, or send target_instance", "segment")
+            of_an_attribution = {*TENSOR_FIELDS, *FIGURES} - {"pred_masks", "scores", "pred_classes", "pred_boxes"}
+            for name in self.fields or ():
+                if name in of_an_attribution:
+                    raise RequestError(f"there is no {name} without an attribution; send target_instance", "fields")
+        return super().check(settings)
 
 
 class TextRequest(Request):
@@ -436,10 +512,10 @@ class TextRequest(Request):
         return listed
 
 
-REQUESTS: tuple[type[Request], ...] = (ImageRequest, TextRequest)
+REQUESTS: tuple[type[Request], ...] = (ImageRequest, DetectionRequest, TextRequest)
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 
-FIELDS = ImageRequest.model_fields
+FIELDS = DetectionRequest.model_fields
 
 
 HOW_GROUPS = "must be segments, superpixels, a label map or masks; a PNG of one goes in base64, or in a form as a file"
@@ -497,11 +573,7 @@ def parse_request(call: Call, settings: Settings, kind: type[AnyRequest]) -> tup
     # JSON's null is how a program says "the default".
     content = {name: value for name, value in content.items() if value is not None}
     refined = "tolerance" in content
-    notes = []
-    if refined and "method" in content:
-        notes.append("`method` was not used: with a tolerance the nodes are refined")
-    if not refined and "max_evaluations" in content:
-        notes.append("`max_evaluations` was not used: it bounds a refinement, which `tolerance` asks for")
+    notes = kind.unused(content)
     defaults = {
         "n_steps": LEAST_REFINEMENT if refined else settings.n_steps,
         "method": settings.method,
@@ -593,6 +665,13 @@ def _another_kind(kind: type[Request], name: str | None) -> RequestError:
 
 
 def _unknown_field(name: str, kind: type[Request]) -> RequestError:
+    if kind is ImageRequest and name in DetectionRequest.model_fields:
+        return RequestError(
+            "this archive attributes a classifier, not detections; send target_class, or ask an archive made by "
+            "./archive.sh tensormask",
+            name,
+            type="NoDetector",
+        )
     if any(name in other.model_fields for other in REQUESTS):
         return _another_kind(kind, name)
     fields = kind.model_fields

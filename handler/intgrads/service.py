@@ -1,9 +1,9 @@
 """From a batch of calls to a batch of replies: the way of a request, in order.
 
-parse (request.py) → read what was sent and prepare it (models/image.py or models/text.py) → check that the answer can
-be sent → integrate all requests of the batch (attribution.py) → build and encode each answer (response.py). A request
-that fails at any of these steps is answered with its own error and leaves the others alone. What is particular to
-pictures or to text lies behind the seam of subjects.py.
+parse (request.py) → read what was sent and prepare it (models/image.py, detector.py, text.py) → check that the answer
+can be sent → integrate all requests of the batch (attribution.py) → build and encode each answer (response.py). A
+request that fails at any of these steps is answered with its own error and leaves the others alone. What is particular
+to pictures or to text lies behind the seam of subjects.py.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Job:
 
     call: Call
     request: Request
+    subjects: Sequence[Subject]
     parts: list[Part]
+    """Of the subjects; none where nothing is to be attributed."""
     notes: list[str]
 
 
@@ -79,7 +81,7 @@ class Service(Generic[AnyClassifier]):
     ----------
     name : str
         What the archive calls its model.
-    network : ImageClassifier or TextClassifier
+    network : ImageClassifier, Detector or TextClassifier
     settings : Settings
     device : torch.device
         Where the network is.
@@ -101,7 +103,7 @@ class Service(Generic[AnyClassifier]):
         self.device = device
         self.copies = list(copies)
         self.chunk_rows = MOST_ROWS
-        self._row_memory: dict[tuple[int, ...], int] = {}
+        self._row_memory: dict[tuple[type[nn.Module], tuple[int, ...]], int] = {}
         self._rounded: dict[tuple[int, Precision], nn.Module] = {}
         if network.shape is not None:
             self._rows(network.module, network.shape)
@@ -130,9 +132,10 @@ class Service(Generic[AnyClassifier]):
 
     def _rows(self, forward: nn.Module, shape: tuple[int, ...]) -> int:
         """Return how many points of a shape a batch may have."""
-        if shape not in self._row_memory:
-            self._row_memory[shape] = memory_of_a_row(forward, shape, self.device)
-        return min(self.chunk_rows, chunk_rows(self.settings.memory_budget_mb, self._row_memory[shape]))
+        kind = type(forward), shape
+        if kind not in self._row_memory:
+            self._row_memory[kind] = memory_of_a_row(forward, shape, self.device)
+        return min(self.chunk_rows, chunk_rows(self.settings.memory_budget_mb, self._row_memory[kind]))
 
     def answer(self, calls: Sequence[Call]) -> list[Reply]:
         """Answer a batch.
@@ -157,11 +160,14 @@ class Service(Generic[AnyClassifier]):
         for i, job in jobs.items():
             with _failing_alone(i, replies):
                 answers = [self._answer(job, part) for part in job.parts]
-                headers = {
-                    "X-Intgrads-Convergence-Delta": ",".join(_plain(a.info["convergence_delta"]) for a in answers),
-                    "X-Intgrads-Evaluations": ",".join(str(a.info["evaluations"]) for a in answers),
-                    "X-Intgrads-Seconds": f"{time.monotonic() - started:.3f}",
-                }
+                headers = {}
+                if answers:
+                    headers = {
+                        "X-Intgrads-Convergence-Delta": ",".join(_plain(a.info["convergence_delta"]) for a in answers),
+                        "X-Intgrads-Evaluations": ",".join(str(a.info["evaluations"]) for a in answers),
+                    }
+                answers = answers or [self._found(job, subject) for subject in job.subjects]
+                headers["X-Intgrads-Seconds"] = f"{time.monotonic() - started:.3f}"
                 reply = answer_reply(answers, job.request.several_inputs, job.request.format, headers)
                 if job.call.is_grpc and len(reply.body) > 1:
                     # A piece sent to a unary gRPC call hangs the worker for good.
@@ -174,13 +180,14 @@ class Service(Generic[AnyClassifier]):
         targets = self._targets(request)
         subjects = self.network.subjects(request, self.settings)
         self._check_size(request, subjects, len(targets or (0,)), call.is_grpc)
-        return Job(call, request, [self._part(request, subject, targets) for subject in subjects], notes)
+        parts = [self._part(request, subject, targets) for subject in subjects if subject.attributed]
+        return Job(call, request, subjects, parts, notes)
 
     def _part(self, request: Request, subject: Subject, targets: tuple[int, ...] | None) -> Part:
         forward = subject.bind(self._module(0, request.precision))
         x, baseline = subject.path()
         integral = PathIntegral(
-            IntegrationPath(x.to(self.device), baseline.to(self.device), targets),
+            IntegrationPath(x.to(self.device), baseline.to(self.device), targets or subject.targets),
             request.nodes(),
             keep_gradients=request.tensors[1] in request.sent_tensors(),
         )
@@ -278,13 +285,13 @@ class Service(Generic[AnyClassifier]):
         several = job.request.several_targets
 
         def cut(name: str, figure: Tensor) -> Tensor:
-            return figure[0] if name.endswith("scores") and not several else figure
+            return figure[0] if name.endswith("_scores") and not several else figure
 
         own = {name: cut(name, torch.from_numpy(array)) for name, array in subject.figures(attribution).items()}
         strings = subject.strings()
         info = self._info(job, part, attribution) | subject.info()
         info |= {name: figure.tolist() for name, figure in own.items()} | strings
-        tensors = self._tensors(job.request, part.integral, attribution) | own
+        tensors = self._tensors(job.request, part.integral, attribution) | own | _large(subject)
         groups = _group_values(part, attribution)
         if subject.family is not None:
             tensors |= _group_tensors(job.request, subject.family, groups)
@@ -297,6 +304,19 @@ class Service(Generic[AnyClassifier]):
             strings=strings,
             png=lambda told: subject.png(attribution, by_target[0], told),
             sections=lambda: [subject.section(*target) for target in each_target],
+            tensors_in_json=job.request.fields is not None,
+        )
+
+    def _found(self, job: Job, subject: Subject) -> Answer:
+        """Return the answer about a picture of which nothing was to be attributed."""
+        own = subject.figures(None)
+        info = {"model": self.name, "warnings": [*job.notes, *subject.notes]} | subject.info()
+        return Answer(
+            tensors={name: torch.from_numpy(array) for name, array in own.items()} | _large(subject),
+            info=info | {name: array.tolist() for name, array in own.items()},
+            strings={},
+            png=lambda told: subject.png(None, None, told),
+            sections=lambda: [subject.section(None, None)],
             tensors_in_json=job.request.fields is not None,
         )
 
@@ -328,8 +348,8 @@ class Service(Generic[AnyClassifier]):
         return {name: available[name]().contiguous() for name in sent} | figures
 
     def _info(self, job: Job, part: Part, attribution: Attribution) -> dict[str, Any]:
-        request, labels = job.request, self.network.labels
-        probabilities = attribution.output.double().softmax(0)
+        request, labels = job.request, part.subject.labels
+        probabilities = part.subject.probabilities(attribution.output.double())
         likeliest = probabilities.topk(min(TOP, len(labels))).indices.tolist()
 
         def scores(index: int) -> dict[str, Any]:
@@ -377,6 +397,10 @@ class Service(Generic[AnyClassifier]):
             "seed": request.seed,
             "warnings": warnings,
         }
+
+
+def _large(subject: Subject) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in subject.tensors().items()}
 
 
 def _group_values(part: Part, attribution: Attribution) -> list[GroupValues]:

@@ -48,6 +48,13 @@ class Settings(BaseModel):
     devices: Devices | None = Field(
         None, description="devices to spread the steps of a request over, as cuda:0,cuda:1; else the worker's own"
     )
+    score_threshold: float = Field(
+        0.5, ge=0, lt=1, description="probability over which an object counts as found, of a request that names none"
+    )
+    min_size_test: int | None = Field(
+        None, ge=32, description="shorter side to which TensorMask's picture is resized, if not its configuration's"
+    )
+    max_size_test: int | None = Field(None, ge=32, description="longer side that it may have then")
     input_size: Size | None = Field(None, description="the network's input as HEIGHT,WIDTH, if not the model's own")
     mean: Triple | None = Field(None, description="mean of each channel on the scale 0 … 1, if not the model's own")
     std: Triple | None = Field(None, description="standard deviation, as `mean`")

@@ -1,6 +1,6 @@
 """What the service needs of a network and of what it was sent, be it pictures or text: the seam between the two.
 
-``models/image.py`` and ``models/text.py`` are the two sides of it.
+``models/image.py``, ``models/detector.py`` and ``models/text.py`` are the sides of it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,30 @@ class Subject(Protocol):
         """What was changed on the way, for the caller to read."""
         ...
 
+    @property
+    def attributed(self) -> bool:
+        """Whether anything of it is to be attributed."""
+        ...
+
     def bind(self, module: nn.Module) -> nn.Module:
         """Return a network as it takes points of this input's path, (B, *shape) to logits.
 
         Inputs for which it is the same object share batches.
         """
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """One for each of these logits."""
+        ...
+
+    @property
+    def targets(self) -> tuple[int, ...] | None:
+        """The logits to attribute where the caller names none; None for the largest."""
+        ...
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probabilities, (C,), of logits."""
         ...
 
     @property
@@ -51,8 +70,12 @@ class Subject(Protocol):
         """Return something like x, (*shape), as units and their features, (P, C)."""
         ...
 
-    def figures(self, attribution: Attribution) -> dict[str, NDArray[Any]]:
-        """Return small arrays that come with every answer; those whose names end in ``scores`` are (T, …)."""
+    def figures(self, attribution: Attribution | None) -> dict[str, NDArray[Any]]:
+        """Return small arrays that come with every answer; those whose names end in ``_scores`` are (T, …)."""
+        ...
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return large arrays beside the attribution's, those that were asked for."""
         ...
 
     def strings(self) -> dict[str, list[str]]:
@@ -63,12 +86,12 @@ class Subject(Protocol):
         """Return what is told of the input, as plain JSON."""
         ...
 
-    def png(self, attribution: Attribution, groups: GroupValues | None, info: str) -> bytes:
+    def png(self, attribution: Attribution | None, groups: GroupValues | None, info: str) -> bytes:
         """Return the picture of a png answer, a text in its chunk ``info``."""
         ...
 
-    def section(self, attribution: Tensor, groups: GroupValues | None) -> str:
-        """Return the HTML that shows one target's attribution, (*shape), and what its groups carry."""
+    def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:
+        """Return the HTML that shows one target's attribution, (*shape), if any, and what its groups carry."""
         ...
 
 

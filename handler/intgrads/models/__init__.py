@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from intgrads.models import tensormask
 from intgrads.models.bert import Bert
 from intgrads.models.bit import BiT
 from intgrads.models.demo_image import DemoImage
@@ -28,5 +29,5 @@ def find_family(model: str) -> Family:
     for family in FAMILIES.values():
         if family.claims(model):
             return family
-    usages = "\n  ".join(family.usage for family in FAMILIES.values())
+    usages = "\n  ".join([*(family.usage for family in FAMILIES.values()), tensormask.USAGE])
     raise ValueError(f"unknown MODEL {model!r}; choose one of\n  {usages}")

@@ -25,6 +25,8 @@ class Order:
     labels : list of str or None
     settings : Settings
     tokenizer : Path or None
+    tensormask, tensormask_config : Path or None
+        Weights of a TensorMask, and its configuration where it is not the published one.
     """
 
     model: str
@@ -32,6 +34,8 @@ class Order:
     labels: list[str] | None
     settings: Settings
     tokenizer: Path | None = None
+    tensormask: Path | None = None
+    tensormask_config: Path | None = None
 
     @property
     def title(self) -> str:

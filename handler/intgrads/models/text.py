@@ -143,7 +143,8 @@ class Text:
     """
 
     def __init__(self, network: TextClassifier, request: TextRequest, sentence: Sentence) -> None:
-        self.network, self.request, self.sentence = network, request, sentence
+        self.network, self.request, self.sentence, self.labels = network, request, sentence, network.labels
+        self.attributed, self.targets = True, None
         self.shape = (len(sentence.ids), network.text.layer.width)
         groups = request.token_groups(sentence)
         self.family = None if groups is None else _family(groups, len(sentence.ids))
@@ -167,8 +168,13 @@ class Text:
             return x, forward.embed(torch.full_like(ids, self.network.text.tokens[name]))
         return x, drawn_baseline(name, self.shape, self.request.seed).to(x)
 
-    def figures(self, attribution: Attribution) -> dict[str, NDArray[Any]]:
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probabilities of the classes, of which one is true."""
+        return logits.softmax(0)
+
+    def figures(self, attribution: Attribution | None) -> dict[str, NDArray[Any]]:
         """Return what comes with every answer about the text; scores are (T, …)."""
+        assert attribution is not None
         scores = attribution.integrated_gradients.double().sum(-1).numpy()
         sentence = self.sentence
         return {
@@ -180,6 +186,10 @@ class Text:
             "token_scores": scores,
             "word_scores": sentence.words.sums(scores),
         }
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return what is large beside the attribution: nothing."""
+        return {}
 
     def strings(self) -> dict[str, list[str]]:
         """Return the lists of strings that come with every answer."""
@@ -193,12 +203,13 @@ class Text:
         """Return (L, D) as it is: tokens and their features."""
         return features
 
-    def png(self, attribution: Attribution, groups: GroupValues | None, info: str) -> bytes:
+    def png(self, attribution: Attribution | None, groups: GroupValues | None, info: str) -> bytes:
         """Raise: a text has no such picture; requests that ask for one are refused before."""
         raise NotImplementedError
 
-    def section(self, attribution: Tensor, groups: GroupValues | None) -> str:
+    def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:
         """Return the text in HTML, its words coloured by their scores for one of the targets, and its groups."""
+        assert attribution is not None
         section = text_section(self.sentence, attribution.double().sum(-1).numpy())
         if self.family is None or groups is None:
             return section

@@ -1,0 +1,55 @@
+"""Objects of a picture drawn on it, for people: each mask in a colour, with its outline, label and probability."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from skimage.segmentation import find_boundaries
+
+from intgrads.segmentation.instances import Instances
+
+COLOURS = "tab10"
+"""matplotlib's list of colours that are told apart easily."""
+
+OPACITY = 0.45
+
+SHORTEST_SIDE = 320
+"""Pixels of a drawing's shorter side at least: labels must be legible on small pictures."""
+
+
+def instance_map(pixels: NDArray[np.uint8], found: Instances) -> NDArray[np.uint8]:
+    """Draw the objects of a picture on it, the likeliest on top.
+
+    Parameters
+    ----------
+    pixels : ndarray, (H, W, 3), uint8
+        The picture as it was sent.
+    found : Instances
+
+    Returns
+    -------
+    ndarray, (H', W', 3), uint8
+        The picture at its size, or enlarged so that it is :data:`SHORTEST_SIDE` high and wide.
+    """
+    height, width = pixels.shape[:2]
+    scale = max(1.0, SHORTEST_SIDE / min(height, width))
+    size = round(width * scale), round(height * scale)
+    drawn = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    palette = (np.array(matplotlib.color_sequences[COLOURS]) * 255).round().astype(np.uint8)
+    for k in reversed(range(len(found))):
+        colour = palette[k % len(palette)]
+        mask = np.asarray(Image.fromarray(found.masks[k]).resize(size, Image.Resampling.NEAREST))
+        drawn[mask] = np.rint((1 - OPACITY) * drawn[mask] + OPACITY * colour).astype(np.uint8)
+        drawn[find_boundaries(mask, mode="inner")] = colour
+    image = Image.fromarray(drawn)
+    pen = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size=13)
+    for k in reversed(range(len(found))):
+        left, top = (found.boxes[k, :2] * scale).tolist()
+        text = f"{k}  {found.labels[k]}  {found.scores[k]:.2f}"
+        box = pen.textbbox((left, max(top - 15, 0)), text, font=font)
+        pen.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill=tuple(palette[k % len(palette)].tolist()))
+        pen.text((left, max(top - 15, 0)), text, fill="white", font=font)
+    return np.asarray(image)
