@@ -87,7 +87,9 @@ def main() -> None:
             if way not in best or row["seconds"] < best[way]["seconds"]:
                 best[way] = row
     machine = {"processor": platform.machine(), "threads": given.threads, "torch": torch.__version__}
-    RESULTS.write_text(json.dumps({"machine": machine, "size": [HEIGHT, WIDTH], "rows": list(best.values())}, indent=1) + "\n")
+    RESULTS.write_text(
+        json.dumps({"machine": machine, "size": [HEIGHT, WIDTH], "rows": list(best.values())}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -180,6 +180,34 @@ def test_a_red_object_reaches_the_network_as_red(service: Service[Any]) -> None:
     seen: list[torch.Tensor] = []
     stem = service.network.module.backbone.bottom_up.stem.conv1
     hook = stem.register_forward_pre_hook(lambda *given: seen.append(given[1][0]))
+    asks = [
+        call(data=encoded(picture), format="json"),
+        json_call(img_data=picture.tolist(), format="json"),
+        json_call(img_data=picture.transpose(2, 0, 1)[::-1].tolist(), format="json"),
+        json_call(image=base64.b64encode(encoded(picture)).decode(), format="json"),
+    ]
+    replies = service.answer(asks)
+    hook.remove()
+    assert len(seen) == 4
+    assert len({b"".join(reply.body) for reply in replies}) == 1
+    assert [one["label"] for one in told(replies[0])["instances"]] == ["ring"]
+    for x in seen:
+        blue, green, red = x[0, :, 70, 35].tolist()
+        assert red == pytest.approx((230 - 123.675) / 58, abs=1e-4)
+        assert green == pytest.approx((0 - 116.28) / 58, abs=1e-4)
+        assert blue == pytest.approx((0 - 103.53) / 58, abs=1e-4)
+
+
+@pytest.mark.parametrize("target", ["class", "mask"])
+def test_a_detection_is_attributed(service: Service[Any], drawing: Drawing, target: str) -> None:
+    content = tensors(ask(service, drawing, target_instance="1", target=target, n_steps="24"))
+    info = content["info"]
+    label = info["instances"][1]["label"]
+    assert content["integrated_grads"].shape == (1, 3, 128, 128)
+    assert content["integrated_directional_grads"].shape == (24, 3, 128, 128)
+    assert content["integrated_grads"].double().sum().item() == pytest.approx(
+        info["difference"] + info["convergence_delta"], abs=1e-3
+    )
     at_x, at_baseline = (content[name][0, content["target_class"]].item() for name in ("output", "baseline_output"))
     assert at_x - at_baseline == pytest.approx(info["difference"], abs=1e-4)
     if target == "class":
