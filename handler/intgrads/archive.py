@@ -56,7 +56,7 @@ def write_archive(order: Order, directory: Path) -> None:
     if order.tensormask is None and (order.tensormask_config is not None or order.model == tensormask.NAME):
         raise CheckpointError("a TensorMask's weights are missing: give them as --tensormask FILE")
     manifest: dict[str, Any] = {"model": order.title, "settings": order.settings.model_dump(mode="json")}
-    ingredients = None
+    ingredients, labels = None, []
     if order.model == tensormask.NAME:
         if order.weights is not None or order.tokenizer is not None:
             raise CheckpointError(
@@ -73,6 +73,7 @@ def write_archive(order: Order, directory: Path) -> None:
     if order.tensormask is not None:
         masks = tensormask.prepare_tensormask(order)
         manifest["tensormask"] = {"config": masks.config, "labels": masks.labels}
+        labels = masks.labels
         save_file(masks.weights, directory / TENSORMASK)
     if ingredients is not None:
         if ingredients.picture is not None:
@@ -80,9 +81,9 @@ def write_archive(order: Order, directory: Path) -> None:
         if ingredients.text is not None:
             manifest["text"] = ingredients.text.to_json()
             (directory / TOKENIZER).write_text(ingredients.text.tokenizer, encoding="utf-8")
-        labels = json.dumps(ingredients.labels, ensure_ascii=False, indent=1)
-        (directory / LABELS).write_text(labels, encoding="utf-8")
+        labels = ingredients.labels
         save_file(ingredients.weights, directory / WEIGHTS)
+    (directory / LABELS).write_text(json.dumps(labels, ensure_ascii=False, indent=1), encoding="utf-8")
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 
 
