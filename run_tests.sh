@@ -7,4 +7,5 @@ make_environment serve,demo,tensormask,dev
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
+export OMP_WAIT_POLICY=PASSIVE # threads that wait must not spin where cores are shared
 exec .venv/bin/python -m pytest "$@"

@@ -32,7 +32,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
-    """Start TorchServe on free ports: the demo, one that takes batches, one that cannot load, small family members."""
+    """Start TorchServe on free ports: both demos, small networks, one that takes batches, and one that cannot load."""
     directory = tmp_path_factory.mktemp("torchserve")
     store = directory / "model_store"
     make_archive(Order("demo-image", None, None, Settings()), "intgrads", store=store)
@@ -44,7 +44,8 @@ def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     for name, weights in (("bit", random_bit("bit-small", 10)), ("lanet", random_lanet("lanet-small", 10))):
         torch.save({"model_state_dict": weights}, directory / f"{name}_model.pth")
         make_archive(Order(f"{name}-small", directory / f"{name}_model.pth", None, Settings()), name, store=store)
-    models = ["intgrads.mar", "batches.mar", "damaged.mar", "bit.mar", "lanet.mar"]
+    make_archive(Order("demo-text", None, None, Settings()), "text", batch_size=2, store=store)
+    models = ["intgrads.mar", "batches.mar", "damaged.mar", "bit.mar", "lanet.mar", "text.mar"]
     if find_spec("detectron2"):
         files = {"tensormask": SHAPES, "tensormask_config": SHAPES_CONFIG}
         make_archive(

@@ -8,6 +8,8 @@ import torch
 from intgrads.models import bit, lanet
 from torch import Tensor, nn
 
+CPU = torch.device("cpu")
+
 BIT_SMALL: dict[str, Any] = {"units": [1, 2], "width": 1, "stem_channels": 32, "channels": [128, 128]}
 LANET_SMALL: dict[str, Any] = {"cells": 4, "channels": 8, "stem_multiplier": 3}
 

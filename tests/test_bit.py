@@ -14,7 +14,7 @@ from intgrads.labels import CIFAR10
 from intgrads.models import bit
 from intgrads.models.family import Order
 from intgrads.settings import Settings
-from networks import BIT_SMALL, random_bit
+from networks import BIT_SMALL, CPU, random_bit
 from torch import Tensor
 from torch.nn import functional
 
@@ -65,7 +65,7 @@ def opened(weights: dict[str, Tensor], tmp_path: Path, model: str, suffix: str =
     path = tmp_path / f"checkpoint{suffix}"
     torch.save(weights, path)
     write_archive(Order(model, path, None, Settings()), tmp_path)
-    return open_archive(tmp_path).network.module
+    return open_archive(tmp_path, CPU).network.module
 
 
 @pytest.mark.parametrize(("model", "classes"), [("bit-small", 10), ("bit-r50x1", 10)])
@@ -218,7 +218,7 @@ def test_other_labels_are_taken_and_counted(tmp_path: Path) -> None:
     torch.save(random_bit("bit-small", 3), tmp_path / "w.pth")
     order = Order("bit-small", tmp_path / "w.pth", ["cat", "dog", "horse"], Settings())
     write_archive(order, tmp_path)
-    assert list(open_archive(tmp_path).network.labels) == ["cat", "dog", "horse"]
+    assert list(open_archive(tmp_path, CPU).network.labels) == ["cat", "dog", "horse"]
     with pytest.raises(CheckpointError, match="2 classes and the checkpoint has 3"):
         write_archive(Order("bit-small", tmp_path / "w.pth", ["cat", "dog"], Settings()), tmp_path)
 
@@ -226,10 +226,10 @@ def test_other_labels_are_taken_and_counted(tmp_path: Path) -> None:
 def test_a_picture_is_prepared_as_the_facts_say(tmp_path: Path) -> None:
     torch.save(random_bit("bit-small", 10), tmp_path / "w.pth")
     write_archive(Order("bit-small", tmp_path / "w.pth", None, Settings()), tmp_path)
-    network = open_archive(tmp_path).network
+    network = open_archive(tmp_path, CPU).network
     assert network.shape == (3, 32, 32)
     normalised = network.picture.normalise(np.full((32, 32, 3), 255, np.uint8))
     torch.testing.assert_close(normalised, torch.ones(3, 32, 32))
     settings = Settings.model_validate({"input_size": "48,40", "mean": "0,0,0", "std": "1,1,1"})
     write_archive(Order("bit-small", tmp_path / "w.pth", None, settings), tmp_path)
-    assert open_archive(tmp_path).network.shape == (3, 48, 40)
+    assert open_archive(tmp_path, CPU).network.shape == (3, 48, 40)

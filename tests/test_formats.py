@@ -109,6 +109,16 @@ def test_png_is_the_picture_with_its_heat_map_in_the_pictures_size() -> None:
     assert (image.format, image.size) == ("PNG", (60, 40))
 
 
+def test_png_carries_the_figures_and_warnings_in_a_text_chunk() -> None:
+    picture = encoded(pixels(40, 60))
+    png, plain = small_service().answer(
+        [call(data=picture, format=name, n_steps="2", method="riemann_left") for name in ("png", "json")]
+    )
+    carried = json.loads(Image.open(io.BytesIO(b"".join(png.body))).info["info"])
+    assert carried == told(plain)
+    assert "not converged" in " ".join(carried["warnings"])
+
+
 @pytest.mark.parametrize(
     ("accept", "content_type"),
     [

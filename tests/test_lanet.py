@@ -15,7 +15,7 @@ from intgrads.labels import CIFAR10
 from intgrads.models import lanet
 from intgrads.models.family import Order
 from intgrads.settings import Settings
-from networks import LANET_SMALL, random_lanet
+from networks import CPU, LANET_SMALL, random_lanet
 from torch import Tensor
 from torch.nn import functional
 
@@ -105,7 +105,7 @@ def test_what_a_worker_serves_is_it_within_float32(tmp_path: Path) -> None:
     weights = random_lanet("lanet-small", 10)
     torch.save({"model_state_dict": weights}, tmp_path / "w.pth")
     write_archive(Order("lanet-small", tmp_path / "w.pth", None, Settings()), tmp_path)
-    served = open_archive(tmp_path).network.module
+    served = open_archive(tmp_path, CPU).network.module
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(6))
     precise = x.double().requires_grad_()
     expected = Reference({name: tensor.double() for name, tensor in weights.items()}, LANET_SMALL["cells"])(precise)
@@ -154,7 +154,7 @@ def test_the_file_that_training_leaves_is_read(prefix: str, auxiliary: bool, tmp
     )
     torch.save(content, tmp_path / "lanet_model.pth")
     write_archive(Order("lanet-small", tmp_path / "lanet_model.pth", None, Settings()), tmp_path)
-    network = open_archive(tmp_path).network
+    network = open_archive(tmp_path, CPU).network
     assert list(network.labels) == list(CIFAR10)
     assert network.shape == (3, 32, 32)
     black = network.picture.normalise(np.zeros((32, 32, 3), np.uint8))[:, 0, 0]
@@ -194,4 +194,4 @@ def test_other_classes_need_labels(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"3 classes.*--labels"):
         write_archive(Order("lanet-small", tmp_path / "w.pth", None, Settings()), tmp_path)
     write_archive(Order("lanet-small", tmp_path / "w.pth", ["cat", "dog", "horse"], Settings()), tmp_path)
-    assert len(open_archive(tmp_path).network.labels) == 3
+    assert len(open_archive(tmp_path, CPU).network.labels) == 3

@@ -43,6 +43,7 @@ from intgrads.embeddings import EmbeddingLayer
 from intgrads.labels import Labels
 from intgrads.models.bert import cls_classifier
 from intgrads.models.text import TextClassifier, TextSpec
+from intgrads.preparation import prepare_linear
 from intgrads.request import Call
 from intgrads.service import Service
 from intgrads.settings import Settings
@@ -52,7 +53,7 @@ from transformers import BertConfig
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 torch.manual_seed(0)
-network = cls_classifier(BertConfig()).eval().requires_grad_(False)
+network = prepare_linear(cls_classifier(BertConfig()).eval(), torch.device("cpu"))
 tokenizer = small_bert_tokenizer().backend_tokenizer.to_str()
 text = TextSpec(tokenizer, 512, True, EmbeddingLayer("bert.embeddings", 768), {"pad": 0})
 settings = Settings.model_validate({"memory_budget_mb": 1536, "n_steps": 2})

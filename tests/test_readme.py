@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from intgrads.request import FIELDS, FORMATS, TENSOR_FIELDS
+from intgrads.request import FIELDS, FORMATS, TENSOR_FIELDS, TextRequest
 from intgrads.settings import Settings
 from toys import call, encoded, pixels, small_network, small_service
 
@@ -21,7 +21,9 @@ def test_every_setting_is_listed_with_its_default(name: str) -> None:
     assert f"| `{name}` | {field.default} | {field.description} |" in README
 
 
-@pytest.mark.parametrize("name", [*FIELDS, *TENSOR_FIELDS, *FORMATS])
+@pytest.mark.parametrize(
+    "name", [*FIELDS, *TENSOR_FIELDS, *FORMATS, *TextRequest.model_fields, *TextRequest.tensors, *TextRequest.figures]
+)
 def test_every_field_and_format_is_listed(name: str) -> None:
     assert f"`{name}`" in README
 
@@ -46,8 +48,8 @@ def test_the_lines_for_a_notebook_run() -> None:
 
 def test_every_file_that_is_named_exists() -> None:
     for name in re.findall(r"(?:\./|`)([a-z_]+\.(?:sh|py|md|txt|properties))", README):
-        if name not in {"labels.txt"}:
+        if name not in {"labels.txt", "vocab.txt"}:
             assert (ROOT / name).is_file(), name
     for text in ("CONTRIBUTING.md", "README.md"):
-        for place in re.findall(r"\]\((?!http)([^)]+)\)", (ROOT / text).read_text()):
+        for place in re.findall(r"\]\((?!http|#)([^)]+)\)", (ROOT / text).read_text()):
             assert (ROOT / place).is_file(), place

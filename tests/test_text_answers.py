@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from intgrads.request import TextRequest
+from intgrads.request import Call, TextRequest
 from intgrads.response import Reply
 from safetensors.numpy import load
 from texts import LONGEST, bert_service, text_call, xlnet_service
@@ -176,8 +176,9 @@ def test_a_batch_of_texts_of_different_lengths_equals_its_single_requests(servic
         call(content_type="multipart/form-data", sequence=TEXT, format="json"),
         call(content_type="multipart/form-data", accept="application/json", data=bytearray(TEXT.encode())),
         call(content_type="multipart/form-data", data=bytearray(TEXT.encode()), format="json"),
+        Call({"data": TEXT}, {"Host": "h", "Content-Type": "multipart/form-data", "Accept": "application/json"}),
     ],
-    ids=["body", "byte order mark", "octets", "json", "form field", "form file alone", "form file"],
+    ids=["body", "byte order mark", "octets", "json", "form field", "form file alone", "form file", "decoded file"],
 )
 def test_all_ways_to_send_a_text_are_the_same(asked: Any) -> None:
     assert told(SERVICE.answer([asked])[0]) == told(SERVICE.answer([json_call(sequence=TEXT, format="json")])[0])

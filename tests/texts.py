@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -106,8 +107,12 @@ def without_tokens(ingredients: Ingredients, *names: str) -> Ingredients:
 
 
 def text_call(text: str | bytes, accept: str = "", content_type: str = "text/plain") -> Call:
-    """Return a call whose body is a text."""
-    body = bytearray(text.encode() if isinstance(text, str) else text)
+    """Return a call whose body is a text, which TorchServe decodes where the content type is one of text."""
+    raw = text.encode() if isinstance(text, str) else text
+    body: str | bytearray = bytearray(raw)
+    if content_type.lower().startswith("text"):
+        with suppress(UnicodeDecodeError):
+            body = raw.decode()
     return Call({"body": body}, {"Host": "localhost", "Accept": accept, "Content-Type": content_type})
 
 

@@ -16,7 +16,7 @@ from intgrads.groups import GroupValues
 COLOURS = "RdBu"
 """matplotlib's map from red (it lowered the output) over white to blue (it raised it)."""
 
-DEEPEST = 0.8
+DEEPEST = 0.6
 """Part of the map that is used: its ends are too dark to read black letters on."""
 
 Colour = tuple[int, int, int]

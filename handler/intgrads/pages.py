@@ -32,11 +32,11 @@ body { font: 16px/1.6 sans-serif; color: #111; background: #fff; max-width: 60em
 h1 { font-size: 1.3em } h2 { font-size: 1.1em; margin-top: 2em }
 .text { font-size: 1.25em; line-height: 2; white-space: pre-wrap; overflow-wrap: anywhere }
 .tokens { font: 13px/2.2 monospace; overflow-wrap: anywhere }
-.text span, .tokens span { border-radius: 3px; padding: 2px 1px }
-.tokens span { margin-right: 5px; padding: 2px 3px; border: 1px solid #ddd }
-.phrases { font-size: 1.1em; line-height: 2.6; white-space: pre-wrap; overflow-wrap: anywhere }
-.phrases span { border: 1px solid #555; border-radius: 4px; padding: 2px 4px; margin: 0 1px }
-.phrases span span { padding: 1px 3px }
+.key { font-size: 13px }
+.text span, .tokens span, .key span { border-radius: 3px; padding: 2px 1px }
+.tokens span, .key span { margin-right: 5px; padding: 2px 3px; border: 1px solid #ddd }
+.phrases { font-size: 1.1em; line-height: 1.6; white-space: pre-wrap; overflow-wrap: anywhere }
+.phrases span { display: inline-block; border: 1px solid #555; border-radius: 4px; padding: 2px 5px; margin: 1px }
 .cut { color: #999 }
 .groups td, .groups th { padding: 1px 1em 1px 0 } .number { text-align: right; font-variant-numeric: tabular-nums }
 th { text-align: left; font-weight: normal; color: #555; padding-right: 2em; vertical-align: top }
@@ -85,9 +85,9 @@ def text_section(sentence: Sentence, scores: NDArray[np.float64]) -> str:
 
 
 def _legend() -> str:
-    steps = (("lowered it", -1.0), ("did nothing", 0.0), ("raised it", 1.0))
+    steps = (("lowers it", -1.0), ("leaves it", 0.0), ("raises it", 1.0))
     key = " ".join(_span(text, score, 1.0) for text, score in steps)
-    return f'<p class="tokens">what each did to the score of the class above: {key}; under the pointer, how much</p>'
+    return f'<p class="key">the score of the class above: {key}</p>'
 
 
 def picture_section(shown: Sequence[tuple[NDArray[np.uint8], str]]) -> str:
@@ -124,11 +124,11 @@ def groups_section(family: Family, groups: GroupValues) -> str:
     rows = []
     for k in ranking(groups, len(family.kinds))[:MOST_ROWS]:
         cells = (family.kinds[k], family.labels[k], str(int(family.members[k].sum())))
-        figures = (groups.values[k], groups.dividends[k], groups.idg[k], groups.integrated_gradients[k])
         rows.append(
             "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-            + "".join(f'<td class="number">{figure:.4f}</td>' for figure in figures[:2])
-            + "".join(f'<td class="number">{figure:+.3g}</td>' for figure in figures[2:])
+            + f'<td class="number">{groups.values[k]:.4f}</td><td class="number">{groups.dividends[k]:.2g}</td>'
+            + f'<td class="number">{groups.idg[k]:+.3g}</td>'
+            + f'<td class="number">{groups.integrated_gradients[k]:+.3g}</td>'
         )
     names = ("group", "", "size", "value", "dividend", "IDG", "sum of IG")
     head = "".join(f"<th>{name}</th>" for name in names)

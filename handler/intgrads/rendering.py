@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from skimage.filters import gaussian
 
 SMOOTHING = 0.025
@@ -63,8 +64,11 @@ def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32]) -> NDA
     return drawn
 
 
-def to_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode a picture (H, W, 3) as PNG."""
+def to_png(pixels: NDArray[np.uint8], info: str = "") -> bytes:
+    """Encode a picture (H, W, 3) as PNG, with a text in its chunk ``info``."""
+    chunks = PngInfo()
+    if info:
+        chunks.add_itxt("info", info)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=3)
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=3, pnginfo=chunks)
     return buffer.getvalue()

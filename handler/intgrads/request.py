@@ -591,12 +591,16 @@ def parse_request(call: Call, settings: Settings, kind: type[AnyRequest]) -> tup
 
 def _content(call: Call, kind: type[Request]) -> dict[str, Any]:
     """Return the request's fields, whichever way they came."""
+    content_type = call.header("content-type").lower()
     fields = {name: bytes(v) if isinstance(v, bytearray) else v for name, v in call.fields.items()}
+    for name, value in fields.items():
+        # TorchServe decodes a body, or a form's file, that says it is text.
+        if isinstance(value, str) and (name == "data" or content_type.startswith("text")):
+            fields[name] = value.encode("utf-8", "surrogatepass")
     if not fields:
         raise RequestError(
             f"the body is empty, or was sent without its content type; {kind.how_to_send}", type="EmptyBody"
         )
-    content_type = call.header("content-type").lower()
     if set(fields) == {"body"}:
         return _whole_body(fields["body"], content_type, kind)
     if set(fields) == {"data"}:

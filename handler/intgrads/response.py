@@ -1,8 +1,8 @@
 """What a caller gets back: the tensors, the figures that go with them, and their encodings.
 
 Every format carries the same figures, the convergence delta among them: ``json`` is made of them, ``gzip`` and
-``npz`` hold them under ``info``, ``safetensors`` in its metadata, ``html`` shows them, and ``png`` as text chunks do in
-the headers. A request for several texts is answered with ``answers``, a list of what each would get alone; ``npz`` and
+``npz`` hold them under ``info``, ``safetensors`` in its metadata, ``png`` in a text chunk, and ``html`` shows them. A
+request for several texts is answered with ``answers``, a list of what each would get alone; ``npz`` and
 ``safetensors``, which hold no lists, put the place in the list before each name: ``0.tokens``.
 """
 
@@ -66,7 +66,7 @@ class Answer:
     strings : dict of str to list of str
         What is no number: lists in gzip, arrays in npz; part of ``info`` everywhere.
     png : callable
-        Makes the picture; called only for that format.
+        Makes the picture, with a text in its chunk ``info``; called only for that format.
     sections : callable
         Makes the HTML of each target; called only for that format.
     tensors_in_json : bool
@@ -76,7 +76,7 @@ class Answer:
     tensors: dict[str, Tensor]
     info: dict[str, Any]
     strings: dict[str, list[str]]
-    png: Callable[[], bytes]
+    png: Callable[[str], bytes]
     sections: Callable[[], list[str]]
     tensors_in_json: bool
 
@@ -172,7 +172,7 @@ def _json(answers: Sequence[Answer], several: bool) -> list[bytes]:
 
 def _png(answers: Sequence[Answer], several: bool) -> list[bytes]:
     assert not several
-    return _cut(answers[0].png())
+    return _cut(answers[0].png(json.dumps(answers[0].info)))
 
 
 def _html(answers: Sequence[Answer], several: bool) -> list[bytes]:  # noqa: ARG001

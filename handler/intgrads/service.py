@@ -302,7 +302,7 @@ class Service(Generic[AnyClassifier]):
             tensors=tensors,
             info=info,
             strings=strings,
-            png=lambda: subject.png(attribution, by_target[0]),
+            png=lambda told: subject.png(attribution, by_target[0], told),
             sections=lambda: [subject.section(*target) for target in each_target],
             tensors_in_json=job.request.fields is not None,
         )
@@ -315,7 +315,7 @@ class Service(Generic[AnyClassifier]):
             tensors={name: torch.from_numpy(array) for name, array in own.items()} | _large(subject),
             info=info | {name: array.tolist() for name, array in own.items()},
             strings={},
-            png=lambda: subject.png(None, None),
+            png=lambda told: subject.png(None, None, told),
             sections=lambda: [subject.section(None, None)],
             tensors_in_json=job.request.fields is not None,
         )

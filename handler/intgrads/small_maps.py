@@ -8,6 +8,7 @@ function of the same weights: only the order of the sums differs.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,18 +49,19 @@ class MapProduct(nn.Module):
 
     def __init__(self, convolution: nn.Conv2d, size: tuple[int, int]) -> None:
         super().__init__()
-        height, width = size
-        inputs = height * width * convolution.in_channels
-        # The matrix is what the convolution does to each unit vector, its maps in the order (row, column, channel).
-        units = torch.eye(inputs, dtype=convolution.weight.dtype, device=convolution.weight.device)
-        maps = units.view(inputs, height, width, -1).permute(0, 3, 1, 2)
+        kernel = convolution.weight.detach()
         with torch.no_grad():
-            answers = nn.functional.conv2d(
-                maps, convolution.weight, None, convolution.stride, convolution.padding, convolution.dilation
-            )
-        self.size = answers.shape[2:]
+            self.size = convolution(kernel.new_zeros(1, convolution.in_channels, *size)).shape[2:]
+        # What each output pixel takes of each input pixel: (row, column, output channel, row, column, input channel).
+        matrix = kernel.new_zeros(*self.size, len(kernel), *size, kernel.shape[1])
+        for row, column in np.ndindex(*self.size):
+            for i, j in np.ndindex(*kernel.shape[2:]):
+                y = row * convolution.stride[0] - convolution.padding[0] + i * convolution.dilation[0]
+                x = column * convolution.stride[1] - convolution.padding[1] + j * convolution.dilation[1]
+                if 0 <= y < size[0] and 0 <= x < size[1]:
+                    matrix[row, column, :, y, x] = kernel[:, :, i, j]
         bias = None if convolution.bias is None else convolution.bias.repeat(self.size.numel())
-        self.product = Product(answers.permute(2, 3, 1, 0).reshape(-1, inputs).contiguous(), bias)
+        self.product = Product(matrix.flatten(3).flatten(0, 2), bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, height, width) to (N, C', height', width'), channels last."""
@@ -96,7 +98,7 @@ def replace_small_convolutions(module: nn.Module, shape: tuple[int, ...]) -> Non
 
 
 def _as_product(layer: nn.Conv2d, before: torch.Size, after: torch.Size) -> nn.Module | None:
-    if layer.groups != 1 or layer.padding_mode != "zeros":
+    if layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return None
     if layer.kernel_size == (1, 1) and layer.padding == (0, 0):
         strided, small = layer.stride != (1, 1), before[1:].numel() <= FEW_PIXELS

@@ -86,8 +86,8 @@ class Subject(Protocol):
         """Return what is told of the input, as plain JSON."""
         ...
 
-    def png(self, attribution: Attribution | None, groups: GroupValues | None) -> bytes:
-        """Return the picture of a png answer."""
+    def png(self, attribution: Attribution | None, groups: GroupValues | None, info: str) -> bytes:
+        """Return the picture of a png answer, a text in its chunk ``info``."""
         ...
 
     def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:

@@ -202,14 +202,14 @@ class SentPicture:
         """Return (3, H, W) as pixels and their channels, (H·W, 3)."""
         return features.flatten(1).T
 
-    def png(self, attribution: Attribution | None, groups: GroupValues | None) -> bytes:
+    def png(self, attribution: Attribution | None, groups: GroupValues | None, info: str) -> bytes:
         """Return the heat map over the picture, at its size, or the groups on it; without either, its objects."""
         if groups is not None:
-            return to_png(self._group_map(groups))
+            return to_png(self._group_map(groups), info)
         if attribution is not None:
-            return to_png(heat_map(self.picture.pixels, attribution.integrated_gradients[0].numpy()))
+            return to_png(heat_map(self.picture.pixels, attribution.integrated_gradients[0].numpy()), info)
         assert self.found is not None
-        return to_png(instance_map(self.picture.pixels, self.found))
+        return to_png(instance_map(self.picture.pixels, self.found), info)
 
     def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:
         """Return the picture in HTML, its heat map for one of the targets, its groups and its objects."""

@@ -203,7 +203,7 @@ class Text:
         """Return (L, D) as it is: tokens and their features."""
         return features
 
-    def png(self, attribution: Attribution | None, groups: GroupValues | None) -> bytes:
+    def png(self, attribution: Attribution | None, groups: GroupValues | None, info: str) -> bytes:
         """Raise: a text has no such picture; requests that ask for one are refused before."""
         raise NotImplementedError
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train a small BiT on scikit-learn's digits, to show what a baseline of zeros does to it: ``train.py``.
+"""Train a small BiT on digits, to show what a baseline of zeros does to it: ``python training/bit_digits.py``.
 
 The network is that of ``models/bit.py`` with three bottlenecks of 128 channels; its pictures are the 1,797 digits of
 8 × 8 (Alpaydin and Kaynak, UCI 1998), enlarged to 32 × 32 and grey in RGB. A fifth is held out. The script writes
