@@ -1,8 +1,8 @@
 """TensorMask R50-FPN at 800 × 1333 on the CPU: masks evaluated where a detection survived, against the dense head.
 
-``python benchmarks/tensormask.py [--threads N]`` writes ``benchmarks/results.tensormask.json``. Each way runs in processes
-of its own, in turns, so that the peak of its memory is its own; told is the fastest of three. Weights are random and
-the likeliest twenty detections are kept: time depends on their number and levels, not on what they are.
+``python benchmarks/tensormask.py [--threads N]`` writes ``benchmarks/results.tensormask.json``. Each way runs in
+processes of its own, in turns, so that the peak of its memory is its own; told is the fastest of three. Weights are
+random and the likeliest twenty detections are kept: time depends on their number and levels, not on what they are.
 """
 
 from __future__ import annotations
@@ -87,9 +87,8 @@ def main() -> None:
             if way not in best or row["seconds"] < best[way]["seconds"]:
                 best[way] = row
     machine = {"processor": platform.machine(), "threads": given.threads, "torch": torch.__version__}
-    RESULTS.write_text(
-        json.dumps({"machine": machine, "size": [HEIGHT, WIDTH], "rows": list(best.values())}, indent=1) + "\n"
-    )
+    found = {"machine": machine, "size": [HEIGHT, WIDTH], "rows": list(best.values())}
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -337,7 +337,7 @@ def _precisions(truth: list[dict[str, Any]], found: list[dict[str, Any]], pictur
         judge.accumulate()
         judge.summarize()
         names = (f"{what}_AP", f"{what}_AP50", f"{what}_AP75")
-        figures |= dict(zip(names, map(float, judge.stats[:3]), strict=True))
+        figures |= dict(zip(names, judge.stats[:3].round(4).tolist(), strict=True))
     return figures
 
 

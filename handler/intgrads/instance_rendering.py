@@ -49,7 +49,8 @@ def instance_map(pixels: NDArray[np.uint8], found: Instances) -> NDArray[np.uint
     for k in reversed(range(len(found))):
         left, top = (found.boxes[k, :2] * scale).tolist()
         text = f"{k}  {found.labels[k]}  {found.scores[k]:.2f}"
-        box = pen.textbbox((left, max(top - 15, 0)), text, font=font)
+        place = max(min(left, size[0] - pen.textlength(text, font=font) - 3), 2), max(top - 15, 0)
+        box = pen.textbbox(place, text, font=font)
         pen.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill=tuple(palette[k % len(palette)].tolist()))
-        pen.text((left, max(top - 15, 0)), text, fill="white", font=font)
+        pen.text(place, text, fill="white", font=font)
     return np.asarray(image)
