@@ -35,17 +35,30 @@ def test_threads_are_shared_among_workers(monkeypatch: pytest.MonkeyPatch) -> No
         torch.set_num_threads(before)
 
 
+SERVER = """
+import subprocess, sys
+program = "from intgrads.devices import _workers; print(flush=True); input(); print(_workers(), flush=True); input()"
+sleeping, ended = subprocess.Popen(["sleep", "600"]), subprocess.Popen(["true"])
+workers = [
+    subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for _ in range(3)
+]
+for worker in workers:
+    worker.stdout.readline()
+for worker in workers:
+    print(worker.stdin.write("count\\n"), worker.stdin.flush(), worker.stdout.readline().strip())
+for worker in workers:
+    worker.communicate("end\\n")
+sleeping.kill()
+"""
+
+
 def test_workers_are_counted_among_the_children_of_the_server() -> None:
-    """A process starts three Pythons and a sleep, as TorchServe does; each Python counts three."""
-    count = "from intgrads.devices import _workers; import time; time.sleep(1); print(_workers()); time.sleep(1)"
-    start = (
-        "import subprocess, sys; s = subprocess.Popen(['sleep', '9']);"
-        f"p = [subprocess.Popen([sys.executable, '-c', {count!r}]) for _ in range(3)]; [q.wait() for q in p]; s.kill()"
-    )
+    """A process starts three Pythons, a sleep and one that ends, as TorchServe does; each Python counts three."""
     done = subprocess.run(
-        [sys.executable, "-c", start], capture_output=True, text=True, check=True, env={"PYTHONPATH": "handler"}
+        [sys.executable, "-c", SERVER], capture_output=True, text=True, check=True, env={"PYTHONPATH": "handler"}
     )
-    assert max(map(int, done.stdout.split())) == 3, done.stdout
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["3"] * 3
 
 
 def test_what_a_row_saves_is_measured() -> None:

@@ -42,10 +42,18 @@ def _workers() -> int:
     """Count the Python processes that this process's parent, the server, has started; at least 1."""
     try:
         siblings = psutil.Process(os.getppid()).children()
-        own = Path(psutil.Process().exe()).name
-        return max(1, sum(Path(sibling.exe()).name == own for sibling in siblings))
     except (psutil.Error, OSError):
         return 1
+    own = _program(psutil.Process())
+    return max(1, sum(_program(sibling) == own for sibling in siblings))
+
+
+def _program(process: psutil.Process) -> str:
+    """Return the name of a process's program; none of one that ended and still stands in the list."""
+    try:
+        return Path(process.exe()).name
+    except (psutil.Error, OSError):
+        return ""
 
 
 class OnDevice(nn.Module):

@@ -27,6 +27,7 @@ RANKS = 10
 SHORTEST_SIDE = 320
 """Pixels of a drawing's shorter side at least: numbers must be legible on pictures of 32 × 32."""
 
+HEADING = "value of the group"
 LINE = 18
 """Height of a line of the ranking."""
 
@@ -92,11 +93,11 @@ def _numbered(
 ) -> Image.Image:
     """Write the number of each of the first groups where it is widest, and the list of them at the right."""
     font = ImageFont.load_default(size=13)
-    width = 40 + int(max(font.getlength(text) for text, _ in entries))
+    width = 40 + int(max(font.getlength(text) for text in (HEADING, *(text for text, _ in entries))))
     sheet = Image.new("RGB", (image.width + width, max(image.height, LINE * (len(entries) + 2))), "white")
     sheet.paste(image)
     draw = ImageDraw.Draw(sheet)
-    draw.text((image.width + 10, 4), "value of the group", fill="black", font=font)
+    draw.text((image.width + 10, 4), HEADING, fill="black", font=font)
     for rank, (k, (text, colour)) in enumerate(zip(order, entries, strict=True), 1):
         depth = distance_transform_edt(np.pad(large[k], 1))
         row, column = divmod(int(depth.argmax()), depth.shape[1])
