@@ -65,6 +65,29 @@ def test_segments_are_those_that_were_found() -> None:
     assert refused.value.code == 422
 
 
+def test_masks_may_be_of_either_size() -> None:
+    found = callers_groups([FULL, {"size": [20, 30], "counts": [0, 600]}], PICTURE, NETWORK)
+    assert found.masks.all()
+    assert "resized" in found.notes[0]
+
+
+def test_labels_are_text_that_can_be_sent() -> None:
+    groups = [FULL | {"label": label} for label in ("\ud800x", None, 7, "y" * 1000)]
+    assert callers_groups(groups, PICTURE, NETWORK).labels == ["?x", "mask 1", "mask 2", "y" * 100]
+
+
+def test_more_pixels_than_can_be_resized_in_time_are_refused() -> None:
+    large = {"size": [5000, 5000], "counts": [0, 25_000_000]}
+    with pytest.raises(RequestError, match="network's size, or fewer") as refused:
+        callers_groups([large] * 60, (5000, 5000), NETWORK)
+    assert refused.value.code == 413
+
+
+def test_fewer_superpixels_than_asked_for_are_told() -> None:
+    flat = np.full((32, 32, 3), 128, np.uint8)
+    assert "about 2 superpixels were asked for" in superpixels(flat, "slic", 2).notes[0]
+
+
 FULL = {"size": [10, 15], "counts": [0, 150]}
 
 
@@ -81,7 +104,8 @@ FULL = {"size": [10, 15], "counts": [0, 150]}
         ([[0] * 15] * 10, "1 to 1000 groups, got 0"),
         ([FULL] * 1001, "1 to 1000 groups, got 1001"),
         ([{"size": [10, 15], "counts": [150]}], "mask 0 is empty"),
-        ([FULL, {"size": [20, 30], "counts": [0, 600]}], "of different sizes"),
+        ([{"size": [10.0, 15], "counts": [0, 150]}], r"mask 0 has the size \[10.0, 15\]"),
+        ([[2**63 + 5] * 15] * 10, "must be segments, superpixels, a label map"),
         ([FULL, {"size": [5, 5], "counts": [25]}], r"mask 1 has the size \[5, 5\]"),
     ],
 )

@@ -33,6 +33,15 @@ def test_each_bracket_is_a_phrase() -> None:
     assert spans[0].label == f"S {TEXT}"
 
 
+def test_labels_are_cut_and_deep_trees_of_long_texts_are_read() -> None:
+    text = "a " * 100_000
+    spans = read_tree("(" * 2000 + "S " + text + ")" * 2000, text)
+    assert len(spans) == 2000
+    assert spans[0].start == spans[-1].start == 0
+    assert spans[0].end == len(text) - 1
+    assert len(spans[-1].label) == 100
+
+
 def test_spaces_and_missing_categories_do_not_matter() -> None:
     assert read_tree("( (NP It )( VP\n works))", "  It   works ")[0] == CharacterSpan("phrase", "It   works", 2, 12)
 
@@ -47,7 +56,8 @@ def test_spaces_and_missing_categories_do_not_matter() -> None:
         ("(S The film)", "its word 'film' stands where the text has \"plot isn"),
         ("(S)", "holds no word"),
         ("()", "holds no word"),
-        ("(" * 3000 + "x", "lacks|does not fit"),
+        ("(" * 1000 + "The", "lacks 1000 closing"),
+        ("(" * 10**6 + "The plot", "more than the 2000 brackets"),
     ],
 )
 def test_trees_that_do_not_fit_are_refused(tree: str, message: str) -> None:

@@ -13,6 +13,13 @@ BERT: Tokenizer = small_bert_tokenizer().backend_tokenizer
 XLNET: Tokenizer = small_xlnet_tokenizer().backend_tokenizer
 
 
+def test_a_run_without_end_is_cut_into_words() -> None:
+    text = "x" * 250 + " y"
+    words = find_words(text, np.array([[0, 250], [251, 252]]))
+    assert max(map(len, words.texts)) == 100
+    assert words.texts[-1] == "y"
+
+
 def cut(text: str, tokenizer: Tokenizer = BERT) -> Sentence:
     return tokenise(text, tokenizer, VOCABULARY["[UNK]"], "sequence")
 

@@ -6,7 +6,9 @@ Superpixels are scikit-image's: SLIC (Achanta et al., IEEE TPAMI 2012) or compac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +25,8 @@ Masks = NDArray[np.bool_]
 SuperpixelMethod = Literal["slic", "watershed"]
 
 MOST_GROUPS = 1000
+MOST_PIXELS = 10**9
+"""Of all masks of a request together: resizing them takes about 15 s."""
 
 COMPACTNESS = 1e-3
 """Of a watershed: little enough to follow edges, enough that flat regions are shared out evenly."""
@@ -65,8 +69,12 @@ def superpixels(pixels: NDArray[np.uint8], method: SuperpixelMethod, count: int 
         cut = slic(pixels, n_segments=count, start_label=1, channel_axis=-1)
     else:
         cut = watershed(sobel(rgb2gray(pixels)), markers=count, compactness=COMPACTNESS)
-    values, masks = _of_label_map(cut)
-    return PictureGroups("superpixel", [f"superpixel {value}" for value in values], masks, [])
+    values = np.unique(cut)
+    notes = []
+    if 2 * len(values) <= count:
+        notes.append(f"about {count} superpixels were asked for, and {method} made {len(values)}")
+    labels = [f"superpixel {value}" for value in values.tolist()]
+    return PictureGroups("superpixel", labels, cut == values[:, None, None], notes)
 
 
 def segments(masks: Masks, labels: list[str], size: tuple[int, int]) -> PictureGroups:
@@ -105,19 +113,19 @@ def callers_groups(groups: Any, picture: tuple[int, int], size: tuple[int, int])
         If they are none of these, of another size, or there is none or too many.
     """
     if isinstance(groups, list) and groups and all(isinstance(one, dict) for one in groups):
-        _check_number(len(groups))
-        decoded = [decode_mask(one, f"mask {k}", picture, size) for k, one in enumerate(groups)]
-        labels = [str(one.get("label", f"mask {k}"))[:100] for k, one in enumerate(groups)]
-        if len({mask.shape for mask in decoded}) > 1:
-            raise RequestError("the masks are of different sizes; send all of them in one size", "groups")
-        masks = np.stack(decoded)
-    else:
-        values, masks = _of_label_map(_label_map(groups, picture, size))
-        labels = [f"label {value}" for value in values]
-    for label, mask in zip(labels, masks, strict=True):
-        if not mask.any():
-            raise RequestError(f"{label} is empty; leave it out", "groups")
-    return _resized("mask", labels, masks, size)
+        _check_number(len(groups), picture)
+        labels = [_label(one.get("label"), f"mask {k}") for k, one in enumerate(groups)]
+        masks = (decode_mask(one, f"mask {k}", picture, size) for k, one in enumerate(groups))
+        return _resized("mask", labels, masks, size)
+    found = _label_map(groups, picture, size)
+    values = [int(value) for value in np.unique(found) if value != 0]
+    _check_number(len(values), found.shape)
+    return _resized("mask", [f"label {value}" for value in values], (found == value for value in values), size)
+
+
+def _label(given: object, default: str) -> str:
+    """Return a caller's label, without what UTF-8 cannot carry."""
+    return given.encode("utf-8", "replace").decode()[:100] if isinstance(given, str) else default
 
 
 def _label_map(groups: Any, picture: tuple[int, int], size: tuple[int, int]) -> NDArray[np.int64]:
@@ -125,7 +133,7 @@ def _label_map(groups: Any, picture: tuple[int, int], size: tuple[int, int]) -> 
         found = np.asarray(groups)
     except ValueError:
         found = np.empty(0)
-    if found.ndim != 2 or found.dtype.kind not in "iu":
+    if found.ndim != 2 or found.dtype.kind not in "iu" or found.max(initial=0) >= 2**63:
         raise RequestError(
             "must be segments, superpixels, a label map (H, W) of whole numbers, a PNG of one in base64 (in a form: "
             'the file), or a list of masks {"size": [H, W], "counts": [...]} as COCO has them',
@@ -140,33 +148,44 @@ def _label_map(groups: Any, picture: tuple[int, int], size: tuple[int, int]) -> 
     return found.astype(np.int64)
 
 
-def _of_label_map(labels: NDArray[np.int64]) -> tuple[list[int], Masks]:
-    """Return the values of a label map but 0, and a mask for each."""
-    values = [int(value) for value in np.unique(labels) if value != 0]
-    _check_number(len(values))
-    return values, labels == np.array(values)[:, None, None]
-
-
-def _check_number(count: int) -> None:
+def _check_number(count: int, size: tuple[int, ...]) -> None:
     if not 1 <= count <= MOST_GROUPS:
         raise RequestError(f"must be 1 to {MOST_GROUPS} groups, got {count}; 0 in a label map is no group", "groups")
+    if count * prod(size) > MOST_PIXELS:
+        raise RequestError(
+            f"{count} groups of {size[1]} × {size[0]} pixels are more than can be resized in time; send them in the "
+            "network's size, or fewer",
+            "groups",
+            code=413,
+            type="GroupsTooLarge",
+        )
 
 
-def _resized(kind: str, labels: list[str], masks: Masks, size: tuple[int, int]) -> PictureGroups:
-    """Bring masks to a size: a pixel belongs to what covers half of it, and none is lost for being small."""
-    if masks.shape[1:] == size:
-        return PictureGroups(kind, labels, masks, [])
+def _resized(kind: str, labels: list[str], masks: Iterable[Masks], size: tuple[int, int]) -> PictureGroups:
+    """Bring masks to a size: a pixel belongs to what covers half of it, and none is lost for being small.
+
+    One after the other, so that those of a large picture are not held together.
+    """
     height, width = size
-    resized, small = [], []
+    resized: list[Masks] = []
+    small, before = [], size
     for label, mask in zip(labels, masks, strict=True):
+        if not mask.any():
+            raise RequestError(f"{label} is empty; leave it out", "groups")
+        if mask.shape == size:
+            resized.append(mask)
+            continue
+        before = (mask.shape[0], mask.shape[1])
         share = Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
         cover = np.asarray(share)
-        found = cover >= 0.5
-        if not found.any():
-            found = cover == cover.max()
+        covered = cover >= 0.5
+        if not covered.any():
+            covered = cover == cover.max()
             small.append(label)
-        resized.append(found)
-    notes = [f"the groups were resized from {masks.shape[2]} × {masks.shape[1]} to the network's {width} × {height}"]
+        resized.append(covered)
+    notes = []
+    if before != size:
+        notes.append(f"the groups were resized from {before[1]} × {before[0]} to the network's {width} × {height}")
     if small:
         names = ", ".join(small)
         notes.append(f"too small to cover half a pixel of the network's input, and given what they cover most: {names}")

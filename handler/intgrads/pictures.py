@@ -92,6 +92,8 @@ def decode_label_map(data: bytes, field: str | None, max_pixels: int) -> NDArray
 
 
 def _to_labels(image: Image.Image) -> NDArray[np.int64]:
+    if image.mode == "LA":
+        image = image.getchannel("L")
     if image.mode in ("1", "L", "P", *_SIXTEEN_BIT):
         return np.asarray(image).astype(np.int64)
     colours: NDArray[np.int64] = np.asarray(image.convert("RGB")).astype(np.int64) @ np.array([65536, 256, 1])
@@ -116,7 +118,7 @@ def _open(data: bytes, field: str | None, max_pixels: int, formats: tuple[str, .
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
-        a_name = len(data) < 300 and data.isascii()
+        a_name = field == "data" and len(data) < 300 and data.isascii()
         raise RequestError(
             f"these bytes are not a {NAMES[formats]} picture; convert the picture to one"
             + (" (curl sends a file, not its name, with an @: data=@FILE)" if a_name else ""),

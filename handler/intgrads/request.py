@@ -352,7 +352,7 @@ class ImageRequest(Request):
         if isinstance(groups, str) and groups.lstrip()[:1] == "[":
             groups = _json_in(groups, "groups")
         elif isinstance(groups, str | bytes):
-            if groups[:1] != b"\x89":
+            if not _is_picture(groups):
                 groups = _from_base64(groups, "groups", HOW_GROUPS)
             groups = decode_label_map(groups, "groups", settings.max_picture_pixels)
         return callers_groups(groups, picture.size, (spec.height, spec.width))

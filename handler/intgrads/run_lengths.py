@@ -43,7 +43,7 @@ def decode_mask(encoded: Any, name: str, *sizes: Size) -> NDArray[np.bool_]:
         If it is no such thing, or its size is another.
     """
     size, counts = encoded.get("size"), encoded.get("counts")
-    if not isinstance(size, list) or tuple(size) not in sizes:
+    if not isinstance(size, list) or any(type(side) is not int for side in size) or tuple(size) not in sizes:
         wanted = " or ".join(f"[{height}, {width}]" for height, width in dict.fromkeys(sizes))
         raise RequestError(f"{name} has the size {str(size)[:40]}; send {wanted}", "groups")
     if isinstance(counts, str):

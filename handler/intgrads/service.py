@@ -368,14 +368,17 @@ class Service(Generic[AnyClassifier]):
             attribution.targets, attribution.convergence_delta, attribution.difference, strict=True
         ):
             if abs(delta) > RELATIVE_ERROR * abs(difference):
+                remedy = "" if request.tolerance else "; ask for more n_steps or for a tolerance"
                 warnings.append(
                     f"the integral has not converged for {labels[target]!r}: its sum misses f(x) - f(x') = "
-                    f"{difference:.4g} by {delta:.2g}; ask for more n_steps or for a tolerance"
+                    f"{difference:.4g} by {delta:.2g}{remedy}"
                 )
         if request.tolerance and not attribution.converged.all():
+            more = request.max_evaluations < self.settings.max_evaluations
+            remedy = ", and more max_evaluations may help" if more else "; this archive allows no more of them"
             warnings.append(
                 f"the tolerance was not met within {attribution.evaluations} evaluations; the local error tells how "
-                "far it is, and more max_evaluations may help"
+                f"far it is{remedy}"
             )
         return {
             "model": self.name,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from intgrads.errors import RequestError
 
 MOST_GROUPS = 2000
+LONGEST_LABEL = 100
 
 _ESCAPED = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}", "``": '"', "''": '"'}
 """How the treebank writes what would be read as its brackets and quotes."""
@@ -73,7 +74,7 @@ def callers_spans(groups: Any, text: str) -> list[CharacterSpan]:
     if not isinstance(groups, list) or not 1 <= len(groups) <= MOST_GROUPS:
         raise RequestError(
             f"must be words, a list of 1 to {MOST_GROUPS} spans [start, end] in characters, or a tree in brackets "
-            "like (S (NP It) (VP works))",
+            "like (S (NP It) (VP works))" + (f", got {len(groups)}" if isinstance(groups, list) else ""),
             "groups",
         )
     spans = []
@@ -85,7 +86,7 @@ def callers_spans(groups: Any, text: str) -> list[CharacterSpan]:
                 "text; the end is exclusive",
                 "groups",
             )
-        spans.append(CharacterSpan("span", text[span[0] : span[1]], span[0], span[1]))
+        spans.append(CharacterSpan("span", _short(text[span[0] : span[1]]), span[0], span[1]))
     return spans
 
 
@@ -104,31 +105,41 @@ def read_tree(brackets: str, text: str) -> list[CharacterSpan]:
     """
     pieces = _BRACKETS.findall(brackets)
     found: list[CharacterSpan] = []
-    open_brackets: list[tuple[int, str, int]] = []  # place in `found`, category, its first character or -1
+    open_brackets: list[tuple[int, str]] = []  # place in `found`, category
+    starts: list[int] = []  # first character of each open bracket, or -1
     place = 0
     for k, piece in enumerate(pieces):
         if piece == "(":
             named = k + 1 < len(pieces) and pieces[k + 1] not in "()"
-            open_brackets.append((len(found), pieces[k + 1] if named else "", -1))
+            if len(found) == MOST_GROUPS:
+                raise RequestError(f"the tree has more than the {MOST_GROUPS} brackets that can be groups", "groups")
+            open_brackets.append((len(found), pieces[k + 1] if named else ""))
+            starts.append(-1)
             found.append(CharacterSpan("phrase", "", 0, 0))
         elif not open_brackets:
             raise RequestError(f"the tree goes on after its last bracket: {piece[:40]!r}", "groups")
         elif piece == ")":
-            own, category, start = open_brackets.pop()
+            (own, category), start = open_brackets.pop(), starts.pop()
             if start < 0:
                 raise RequestError(f"the bracket ({category[:40]}) of the tree holds no word", "groups")
-            found[own] = CharacterSpan("phrase", f"{category} {text[start:place]}".strip(), start, place)
+            if starts and starts[-1] < 0:
+                starts[-1] = start
+            found[own] = CharacterSpan("phrase", _short(f"{category} {text[start:place]}".strip()), start, place)
         elif pieces[k - 1] != "(":
             start, place = _find(piece, text, place)
-            open_brackets = [(own, category, start if at < 0 else at) for own, category, at in open_brackets]
+            if starts[-1] < 0:
+                starts[-1] = start
     if open_brackets or not found:
         raise RequestError(f"the tree lacks {len(open_brackets)} closing brackets", "groups")
     rest = text[place:].strip()
     if rest:
         raise RequestError(f"the tree ends before the text does; it lacks {rest[:40]!r}", "groups")
-    if len(found) > MOST_GROUPS:
-        raise RequestError(f"the tree has {len(found)} brackets; at most {MOST_GROUPS} can be groups", "groups")
     return found
+
+
+def _short(label: str) -> str:
+    """Return a label of :data:`LONGEST_LABEL` characters at most; its place says what it left out."""
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
 
 
 def _find(word: str, text: str, place: int) -> tuple[int, int]:

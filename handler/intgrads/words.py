@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]+")
+_WORD = re.compile(r"\w{1,100}(?:['’]\w{1,100}){0,3}|[^\w\s]{1,100}")
+"""Bounded, since an array of strings takes the longest one's room for each; a longer run is cut into several words."""
 
 
 @dataclass(frozen=True)
