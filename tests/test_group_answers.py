@@ -114,6 +114,11 @@ def test_masks_are_sent_where_they_were_asked_for() -> None:
     assert not [name for name in tensors() if name.startswith("group")]
 
 
+def test_what_is_not_used_is_told() -> None:
+    answer = told_of(SERVICE, img_data=pixels().tolist(), n_superpixels=4)
+    assert "`n_superpixels` was not used" in answer["warnings"][0]
+
+
 def test_words_spans_and_phrases_of_a_text() -> None:
     words = told_of(TEXTS, sequence=SENTENCE, groups="words")["groups"]
     assert [group["label"] for group in words if group["kind"] == "word"] == [

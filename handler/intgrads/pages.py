@@ -38,7 +38,8 @@ h1 { font-size: 1.3em } h2 { font-size: 1.1em; margin-top: 2em }
 .phrases { font-size: 1.1em; line-height: 1.6; white-space: pre-wrap; overflow-wrap: anywhere }
 .phrases span { display: inline-block; border: 1px solid #555; border-radius: 4px; padding: 2px 5px; margin: 1px }
 .cut { color: #999 }
-.groups td, .groups th { padding: 1px 1em 1px 0 } .number { text-align: right; font-variant-numeric: tabular-nums }
+table { margin-top: 1em } .groups td, .groups th { padding: 1px 1em 1px 0 }
+.groups th:nth-child(n+3) { text-align: right } .number { text-align: right; font-variant-numeric: tabular-nums }
 th { text-align: left; font-weight: normal; color: #555; padding-right: 2em; vertical-align: top }
 .note { color: #7a4b00 }
 figure { display: inline-block; margin: 0 1em 1em 0 } img { max-width: 100% }
