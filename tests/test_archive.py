@@ -137,6 +137,17 @@ def test_the_demos_weights_are_the_real_ones(tmp_path: Path) -> None:
     assert probabilities.max() > 0.7
 
 
+def test_an_archive_from_before_a_setting_loads_with_its_default(tiny: Path, tmp_path: Path) -> None:
+    from intgrads.archive import write_archive
+    from intgrads.service import Service
+
+    write_archive(Order(f"timm:{TINY}", tiny / "w.pth", ["cat", "dog", "horse"], Settings()), tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    manifest["settings"] = {"n_steps": 7}
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    assert Service.load(tmp_path, torch.device("cpu")).settings == Settings(n_steps=7)
+
+
 def test_a_damaged_archive_is_an_error_not_a_wrong_network(tiny: Path, tmp_path: Path) -> None:
     from intgrads.archive import write_archive
 

@@ -111,7 +111,8 @@ class Service(Generic[AnyClassifier]):
     @classmethod
     def load(cls, directory: Path, device: torch.device) -> Service[Classifier]:
         """Load the archive that was unpacked in a directory onto a device, or those that its settings name."""
-        devices = [torch.device(name) for name in read_manifest(directory)["settings"]["devices"] or ()] or [device]
+        settings = Settings.model_validate(read_manifest(directory)["settings"])
+        devices = [torch.device(name) for name in settings.devices or ()] or [device]
         archive, *others = [open_archive(directory, one) for one in devices]
         copies = [(other.network.module, one) for other, one in zip(others, devices[1:], strict=True)]
         return Service[Classifier](archive.model, archive.network, archive.settings, devices[0], copies)
