@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from intgrads.layers import layers
 from intgrads.models.lanet import StandardisedConv2d, standardised
 
 logger = logging.getLogger(__name__)
@@ -58,15 +59,13 @@ def fold(module: nn.Module) -> nn.Module:
 
 def fold_standardisation(module: nn.Module) -> None:
     """Replace, in place, each weight-standardised convolution by a plain one."""
-    for parent in list(module.modules()):
-        children: list[tuple[str, Any]] = list(parent.named_children())
-        for name, layer in children:
-            if isinstance(layer, StandardisedConv2d):
-                setattr(parent, name, _plain(layer, standardised(layer.weight.detach().double())))
-            elif type(layer) is StdConv2d:
-                weight = layer.weight.detach().double().flatten(1)[None]
-                weight = functional.batch_norm(weight, None, None, training=True, momentum=0.0, eps=layer.eps)
-                setattr(parent, name, _plain(layer, weight.reshape_as(layer.weight)))
+    for parent, name, layer in layers(module):
+        if isinstance(layer, StandardisedConv2d):
+            setattr(parent, name, _plain(layer, standardised(layer.weight.detach().double())))
+        elif type(layer) is StdConv2d:
+            weight = layer.weight.detach().double().flatten(1)[None]
+            weight = functional.batch_norm(weight, None, None, training=True, momentum=0.0, eps=layer.eps)
+            setattr(parent, name, _plain(layer, weight.reshape_as(layer.weight)))
 
 
 def _plain(layer: nn.Conv2d, weight: Tensor) -> nn.Conv2d:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from intgrads.layers import layers
+
 Precision = Literal["float32", "hybrid", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -38,14 +40,14 @@ def at_precision(module: nn.Module, precision: Precision) -> nn.Module:
         return module
     if precision == "bfloat16":
         rounded = copy.deepcopy(module).bfloat16()
-        for parent, name, layer in _layers(rounded):
+        for parent, name, layer in layers(rounded):
             # On a CPU, PyTorch's group normalisation of bfloat16 takes several times that of float32.
             if isinstance(layer, nn.GroupNorm):
                 setattr(parent, name, Between(layer.float(), torch.float32))
         return Between(rounded, torch.bfloat16)
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     hybrid = copy.deepcopy(module, shared)
-    for parent, name, layer in _layers(hybrid):
+    for parent, name, layer in layers(hybrid):
         if isinstance(layer, nn.Linear) or (type(layer) is nn.Conv2d and _is_worth_it(layer)):
             setattr(parent, name, _Hybrid(layer))
     return hybrid
@@ -54,10 +56,6 @@ def at_precision(module: nn.Module, precision: Precision) -> nn.Module:
 def _is_worth_it(layer: nn.Conv2d) -> bool:
     """Whether products are its cost (of a depthwise one it is memory) and the operator below knows how it pads."""
     return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-
-
-def _layers(module: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
-    return [(parent, name, layer) for parent in module.modules() for name, layer in parent.named_children()]
 
 
 class Between(nn.Module):

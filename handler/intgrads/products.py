@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from intgrads.layers import layers
+
 
 def available() -> bool:
     """Whether this build of PyTorch has oneDNN and its product."""
@@ -68,7 +70,6 @@ class Product(nn.Linear):
 
 def replace_linear(module: nn.Module) -> None:
     """Make every plain ``nn.Linear`` of a module, in place, a :class:`Product` of the same weights."""
-    for parent in list(module.modules()):
-        for name, layer in list(parent.named_children()):
-            if type(layer) is nn.Linear:
-                setattr(parent, name, Product(layer.weight, layer.bias))
+    for parent, name, layer in layers(module):
+        if type(layer) is nn.Linear:
+            setattr(parent, name, Product(layer.weight, layer.bias))
