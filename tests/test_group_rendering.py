@@ -1,8 +1,9 @@
 """Groups are drawn in the colour of their sign, the strongest deepest, at a size on which numbers can be read."""
 
 import numpy as np
-from intgrads.group_rendering import SHORTEST_SIDE, group_map, signed_colour
+from intgrads.group_rendering import group_map, signed_colour
 from intgrads.groups import group_values
+from intgrads.rendering import SHORTEST_SIDE
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 MASKS = np.zeros((3, 4, 6), bool)

@@ -12,6 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import find_boundaries
 
 from intgrads.groups import GroupValues
+from intgrads.rendering import drawing_scale
 
 COLOURS = "RdBu"
 """matplotlib's map from red (it lowered the output) over white to blue (it raised it)."""
@@ -23,9 +24,6 @@ Colour = tuple[int, int, int]
 
 RANKS = 10
 """Groups that are numbered and listed."""
-
-SHORTEST_SIDE = 320
-"""Pixels of a drawing's shorter side at least: numbers must be legible on pictures of 32 × 32."""
 
 HEADING = "value of the group"
 LINE = 18
@@ -53,7 +51,7 @@ def group_map(
     pixels : ndarray, (H, W, 3), uint8
         The picture as it was sent.
     masks : ndarray, (G, h, w), bool
-        At the network's size; drawn at the picture's, and that at least :data:`SHORTEST_SIDE` high and wide.
+        At the network's size; drawn at the picture's, enlarged as :func:`intgrads.rendering.drawing_scale` says.
     labels : sequence of str, length G
     values : GroupValues
         Of these groups, and perhaps of more after them.
@@ -65,8 +63,7 @@ def group_map(
         value. Where groups overlap the one of the larger value is seen.
     """
     order = ranking(values, len(masks))
-    scale = max(1.0, SHORTEST_SIDE / min(pixels.shape[:2]))
-    size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
+    _, size = drawing_scale(pixels)
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BILINEAR), np.float64)
     largest = values.values[: len(masks)].max()
     shares = np.sign(values.idg[: len(masks)]) * values.values[: len(masks)] / (largest or 1.0)

@@ -8,15 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
+from intgrads.rendering import drawing_scale
 from intgrads.segmentation.instances import Instances
 
 COLOURS = "tab10"
 """matplotlib's list of colours that are told apart easily."""
 
 OPACITY = 0.45
-
-SHORTEST_SIDE = 320
-"""Pixels of a drawing's shorter side at least: labels must be legible on small pictures."""
 
 
 def instance_map(pixels: NDArray[np.uint8], found: Instances) -> NDArray[np.uint8]:
@@ -31,11 +29,9 @@ def instance_map(pixels: NDArray[np.uint8], found: Instances) -> NDArray[np.uint
     Returns
     -------
     ndarray, (H', W', 3), uint8
-        The picture at its size, or enlarged so that it is :data:`SHORTEST_SIDE` high and wide.
+        The picture at its size, or enlarged as :func:`intgrads.rendering.drawing_scale` says.
     """
-    height, width = pixels.shape[:2]
-    scale = max(1.0, SHORTEST_SIDE / min(height, width))
-    size = round(width * scale), round(height * scale)
+    scale, size = drawing_scale(pixels)
     drawn = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
     palette = (np.array(matplotlib.color_sequences[COLOURS]) * 255).round().astype(np.uint8)
     for k in reversed(range(len(found))):

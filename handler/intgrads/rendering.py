@@ -25,6 +25,9 @@ COLOURS = "inferno"
 """matplotlib's map from dark (no attribution) to bright (the most)."""
 
 
+SHORTEST_SIDE = 320
+"""Pixels of an annotated drawing's shorter side at least: numbers and labels must be legible on small pictures."""
+
 BAND = 256
 """Rows that are drawn at a time."""
 
@@ -62,6 +65,13 @@ def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32]) -> NDA
         opacity = 0.25 + 0.6 * strength[rows][..., None]
         drawn[rows] = np.rint(grey + opacity * (colour - grey))
     return drawn
+
+
+def drawing_scale(pixels: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
+    """Return by how much a picture (H, W, 3) is enlarged to be annotated, 1 at least, and its width and height then."""
+    height, width = pixels.shape[:2]
+    scale = max(1.0, SHORTEST_SIDE / min(height, width))
+    return scale, (round(width * scale), round(height * scale))
 
 
 def to_png(pixels: NDArray[np.uint8], info: str = "") -> bytes:
