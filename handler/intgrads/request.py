@@ -311,6 +311,15 @@ class ImageRequest(Request):
             raise _another_kind(cls, None)
         return {"data": body}
 
+    @classmethod
+    def unused(cls, content: Mapping[str, Any]) -> list[str]:
+        """Return notes on what was sent and is not used; see :meth:`Request.unused`."""
+        notes = super().unused(content)
+        if content.get("groups") != "superpixels":
+            about = ("n_superpixels", "superpixel_method")
+            notes += [f"`{name}` was not used: it is about superpixels" for name in about if name in content]
+        return notes
+
     def check(self, settings: Settings) -> Self:
         """Return the request if what it asks fits together; see :meth:`Request.check`."""
         if self.format == "png" and isinstance(self.target_class, list) and len(self.target_class) > 1:

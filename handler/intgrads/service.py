@@ -421,8 +421,9 @@ def _group_values(part: Part, attribution: Attribution) -> list[GroupValues]:
 
 def _group_tensors(request: Request, family: Family, groups: Sequence[GroupValues]) -> dict[str, Tensor]:
     """Return the arrays that an answer has about groups; those of values are (T, G), or (G,) for a single target."""
-    places = {} if family.name in request.tensors and family.name not in request.sent_tensors() else {family.name}
-    tensors = {name: torch.from_numpy(family.places) for name in places}
+    tensors = {}
+    if family.name in request.figures or family.name in request.sent_tensors():
+        tensors[family.name] = torch.from_numpy(family.places)
     for name in GROUP_FIGURES:
         values = torch.from_numpy(np.stack([getattr(of_target, name) for of_target in groups]))
         tensors[f"group_{name}"] = values if request.several_targets else values[0]

@@ -124,9 +124,6 @@ class SentPicture:
             raise RequestError("this archive has no TensorMask; make one with ./archive.sh --tensormask", "segment")
         if request.score_threshold is not None and not self.segmented and request.groups != "segments":
             self.notes += ("`score_threshold` was not used: nothing was looked for",)
-        if request.groups != "superpixels":
-            unused = sorted(request.model_fields_set & {"n_superpixels", "superpixel_method"})
-            self.notes += tuple(f"`{name}` was not used: it is about superpixels" for name in unused)
 
     @property
     def labels(self) -> Labels:
