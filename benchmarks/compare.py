@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import os
 import platform
 import statistics
@@ -41,6 +40,7 @@ from intgrads.devices import chunk_rows, memory_of_a_row  # noqa: E402
 from intgrads.preparation import prepare  # noqa: E402
 from intgrads.products import Product  # noqa: E402
 from intgrads.settings import Settings  # noqa: E402
+from report import report  # noqa: E402
 
 STEPS = 50
 NETWORKS = {"resnetv2_50x1_bit": 32, "tf_efficientnet_lite0": 224}
@@ -163,9 +163,6 @@ def main() -> None:
         print_memory(*given.memory)
         return
     results = [compare(name, given.threads, given.rounds) for name in NETWORKS]
-    print("| " + " | ".join(results[0]) + " |\n|" + "---|" * len(results[0]))
-    for result in results:
-        print("| " + " | ".join(str(value) for value in result.values()) + " |")
     machine = {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -174,8 +171,7 @@ def main() -> None:
         "steps": STEPS,
         "rounds": given.rounds,
     }
-    path = Path(__file__).with_name(f"results.{given.threads}-threads.json")
-    path.write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
+    report(f"{given.threads}-threads", {"machine": machine}, results)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ from intgrads.quadrature import quadrature  # noqa: E402
 from intgrads.request import Call, parse_request  # noqa: E402
 from intgrads.settings import Settings  # noqa: E402
 from intgrads.subjects import Classifier, Subject  # noqa: E402
+from report import report  # noqa: E402
 
 Array = NDArray[np.float64]
 STEPS = 100
@@ -174,11 +175,7 @@ def main() -> None:
     given = parse.parse_args()
     torch.set_num_threads(1)
     results = [row for model in ("demo-image", "demo-text") for row in measure(model, given.sentences)]
-    print("| " + " | ".join(results[0]) + " |\n|" + "---|" * len(results[0]))
-    for row in results:
-        print("| " + " | ".join(str(value) for value in row.values()) + " |")
-    path = Path(__file__).with_name("results.faithfulness.json")
-    path.write_text(json.dumps({"steps": STEPS, "seed": SEED, "results": results}, indent=2) + "\n")
+    report("faithfulness", {"steps": STEPS, "seed": SEED}, results)
 
 
 if __name__ == "__main__":

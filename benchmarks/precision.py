@@ -8,7 +8,6 @@ correlation. The precisions alternate, and the median of the rounds' ratios is r
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -31,6 +30,7 @@ from intgrads.models.image import ImageClassifier  # noqa: E402
 from intgrads.pictures import decode_picture  # noqa: E402
 from intgrads.precision import PRECISIONS, at_precision  # noqa: E402
 from intgrads.settings import Settings  # noqa: E402
+from report import report  # noqa: E402
 
 ORDERS = {"demo-image": Order("demo-image", None, None, Settings())}
 PICTURE = ROOT / "examples" / "cat.jpg"
@@ -80,12 +80,8 @@ def main() -> None:
     given = parse.parse_args()
     torch.set_num_threads(given.threads)
     results = [row for order in ORDERS.values() for row in measure(order, given.rounds)]
-    print("| " + " | ".join(results[0]) + " |\n|" + "---|" * len(results[0]))
-    for row in results:
-        print("| " + " | ".join(str(value) for value in row.values()) + " |")
     machine = {"threads": given.threads, "load": os.getloadavg(), "torch": torch.__version__, "rounds": given.rounds}
-    path = Path(__file__).with_name("results.precision.json")
-    path.write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
+    report("precision", {"machine": machine}, results)
 
 
 if __name__ == "__main__":
