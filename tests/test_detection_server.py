@@ -1,16 +1,12 @@
 """Masks and attributions of detections end to end: archives of TensorMask in a real TorchServe."""
 
-import gzip
 import io
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import requests
-import torch
 from PIL import Image
 
 pytest.importorskip("detectron2")
@@ -18,6 +14,7 @@ pytest.importorskip("detectron2")
 from detections import KINDS, SHAPES, SHAPES_CONFIG, TRAINING
 from intgrads.archiver import main
 from server import TorchServe
+from test_server import loaded, post
 from toys import encoded
 
 sys.path.insert(0, str(TRAINING))
@@ -28,16 +25,6 @@ pytestmark = pytest.mark.server
 NUMBER = next(k for k in range(1000) if len(set(draw(HELD_OUT + k).kinds.tolist())) == 3)
 PICTURE = draw(HELD_OUT + NUMBER)
 PNG = encoded(PICTURE.pixels)
-
-
-def post(server: TorchServe, model: str, **options: Any) -> requests.Response:
-    return requests.post(f"{server.url}/predictions/{model}", timeout=120, **options)
-
-
-def loaded(reply: requests.Response) -> dict[str, Any]:
-    assert reply.status_code == 200, reply.text[:500]
-    content: dict[str, Any] = torch.load(io.BytesIO(gzip.decompress(reply.content)), weights_only=True)
-    return content
 
 
 def test_the_objects_of_a_picture_by_its_bytes(torchserve: TorchServe) -> None:

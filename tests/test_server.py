@@ -5,7 +5,8 @@ import io
 import json
 import subprocess
 import sys
-import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ CAT = (ROOT / "examples" / "cat.jpg").read_bytes()
 
 def post(server: TorchServe, model: str = "intgrads", **options: Any) -> requests.Response:
     return requests.post(f"{server.url}/predictions/{model}", timeout=120, **options)
+
+
+def post_at_once(server: TorchServe, model: str, asks: Sequence[dict[str, Any]]) -> list[requests.Response]:
+    with ThreadPoolExecutor(len(asks)) as pool:
+        return list(pool.map(lambda ask: post(server, model, **ask), asks))
 
 
 def loaded(reply: requests.Response) -> dict[str, Any]:
@@ -163,18 +169,7 @@ def test_a_batch_with_a_bad_request_answers_each_with_its_own(torchserve: TorchS
         {"files": {"data": pictures[3]}, "data": {"n_steps": "140", "target_class": "dog"}},
     ] * 3
     alone = [post(torchserve, "batches", **ask) for ask in asks[:4]]
-    replies: list[requests.Response | None] = [None] * len(asks)
-
-    def send(k: int) -> None:
-        replies[k] = post(torchserve, "batches", **asks[k])
-
-    threads = [threading.Thread(target=send, args=(k,)) for k in range(len(asks))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for k, reply in enumerate(replies):
-        assert reply is not None
+    for k, reply in enumerate(post_at_once(torchserve, "batches", asks)):
         expected = alone[k % 4]
         assert reply.status_code == expected.status_code == (400 if k % 4 == 1 else 200)
         if k % 4 == 1:

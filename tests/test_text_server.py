@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import requests
 import torch
 from server import TorchServe
 from test_bad_texts import BAD
-from test_server import pids, post
+from test_server import pids, post, post_at_once
 
 pytestmark = pytest.mark.server
 
@@ -121,18 +120,7 @@ def test_texts_of_different_lengths_in_one_batch_equal_their_single_requests(tor
         for text in (TEXT, "Good.", "", (EXAMPLES / "but.txt").read_text() * 4)
     ]
     alone = [post(torchserve, "text", json=ask) for ask in asks]
-    replies: list[requests.Response | None] = [None] * 12
-
-    def send(k: int) -> None:
-        replies[k] = post(torchserve, "text", json=asks[k % 4])
-
-    threads = [threading.Thread(target=send, args=(k,)) for k in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for k, reply in enumerate(replies):
-        assert reply is not None
+    for k, reply in enumerate(post_at_once(torchserve, "text", [{"json": ask} for ask in asks * 3])):
         expected = alone[k % 4]
         assert reply.status_code == expected.status_code == (400 if k % 4 == 2 else 200)
         if reply.status_code == 200:

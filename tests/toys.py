@@ -102,3 +102,13 @@ def told(reply: Reply) -> dict[str, Any]:
     assert reply.content_type == "application/json"
     content: dict[str, Any] = json.loads(b"".join(reply.body))
     return content
+
+
+def refused(reply: Reply, status: int, words: str) -> dict[str, Any]:
+    """Return the error of a reply that must be one, of a status, and say some words among not too many."""
+    error = told(reply)
+    assert error.keys() == {"code", "type", "message", "field"}
+    assert reply.status == error["code"] == status, error
+    assert words in error["message"], error["message"]
+    assert len(error["message"]) < 700
+    return error
