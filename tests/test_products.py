@@ -29,6 +29,18 @@ def test_onednn_gives_what_the_plain_layer_gives(shape: tuple[int, ...], bias: b
     torch.testing.assert_close(gradient(ours, strided), gradient(plain, strided))
 
 
+def test_a_relu_may_change_the_result_in_place() -> None:
+    """As in squeeze-and-excitation: a 1 x 1 convolution on one pixel, then a ReLU in place."""
+    layer = nn.Conv2d(4, 6, 1)
+    plain = nn.Sequential(nn.AdaptiveAvgPool2d(1), layer, nn.ReLU(inplace=True), nn.Flatten())
+    ours = nn.Sequential(nn.AdaptiveAvgPool2d(1), layer, nn.ReLU(inplace=True), nn.Flatten())
+    replace_small_convolutions(ours, (4, 5, 5))
+    assert type(ours[1]) is PixelProduct
+    x = torch.randn(3, 4, 5, 5)
+    torch.testing.assert_close(ours(x), plain(x))
+    torch.testing.assert_close(gradient(ours, x), gradient(plain, x))
+
+
 def test_without_onednn_it_is_the_plain_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "available", lambda: False)
     monkeypatch.setattr(products, "_product", None)

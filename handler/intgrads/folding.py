@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from timm.layers import BatchNormAct2d, StdConv2d
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from intgrads.convolutions import remade
 from intgrads.layers import layers
 from intgrads.models.lanet import StandardisedConv2d, standardised
 
@@ -61,29 +62,14 @@ def fold_standardisation(module: nn.Module) -> None:
     """Replace, in place, each weight-standardised convolution by a plain one."""
     for parent, name, layer in layers(module):
         if isinstance(layer, StandardisedConv2d):
-            setattr(parent, name, _plain(layer, standardised(layer.weight.detach().double())))
+            weight = standardised(layer.weight.detach().double())
         elif type(layer) is StdConv2d:
             weight = layer.weight.detach().double().flatten(1)[None]
             weight = functional.batch_norm(weight, None, None, training=True, momentum=0.0, eps=layer.eps)
-            setattr(parent, name, _plain(layer, weight.reshape_as(layer.weight)))
-
-
-def _plain(layer: nn.Conv2d, weight: Tensor) -> nn.Conv2d:
-    plain = nn.Conv2d(
-        layer.in_channels,
-        layer.out_channels,
-        layer.kernel_size,  # type: ignore[arg-type]
-        layer.stride,  # type: ignore[arg-type]
-        layer.padding,  # type: ignore[arg-type]
-        layer.dilation,  # type: ignore[arg-type]
-        layer.groups,
-        bias=layer.bias is not None,
-        device="meta",
-    )
-    plain.weight = nn.Parameter(weight.to(layer.weight.dtype))
-    if layer.bias is not None:
-        plain.bias = nn.Parameter(layer.bias.detach())
-    return plain
+        else:
+            continue
+        weight = weight.reshape_as(layer.weight).to(layer.weight.dtype)
+        setattr(parent, name, remade(layer, weight, nn.Conv2d))
 
 
 def fold_batch_norm(traced: fx.GraphModule) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from intgrads.convolutions import Convolution, gradient_of_input
 from intgrads.layers import layers
 
 Precision = Literal["float32", "hybrid", "bfloat16"]
@@ -27,7 +28,7 @@ def at_precision(module: nn.Module, precision: Precision) -> nn.Module:
     Parameters
     ----------
     module : nn.Module
-        float32, in evaluation mode, parameters frozen. Left as it is, and returned itself for ``float32``.
+        As :func:`intgrads.preparation.prepare` makes it. Left as it is, and returned itself for ``float32``.
     precision : str
         ``hybrid`` shares the weights of the module; ``bfloat16`` has its own, of half their size.
 
@@ -48,14 +49,10 @@ def at_precision(module: nn.Module, precision: Precision) -> nn.Module:
     shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     hybrid = copy.deepcopy(module, shared)
     for parent, name, layer in layers(hybrid):
-        if isinstance(layer, nn.Linear) or (type(layer) is nn.Conv2d and _is_worth_it(layer)):
+        # Products are the cost of these; of a depthwise convolution it is memory.
+        if isinstance(layer, nn.Linear) or (isinstance(layer, Convolution) and layer.groups == 1):
             setattr(parent, name, _Hybrid(layer))
     return hybrid
-
-
-def _is_worth_it(layer: nn.Conv2d) -> bool:
-    """Whether products are its cost (of a depthwise one it is memory) and the operator below knows how it pads."""
-    return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
 class Between(nn.Module):
@@ -74,19 +71,27 @@ class Between(nn.Module):
 class _Hybrid(nn.Module):
     """A linear layer, forward as it is, its gradient of the input in bfloat16."""
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
+    def __init__(self, layer: Convolution | nn.Linear) -> None:
         super().__init__()
         self.layer = layer
+        self.weight, self.bias = layer.weight, layer.bias  # some networks look at them
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = _HybridFunction.apply(x, self.layer)
-        return result
+        if isinstance(self.layer, Convolution):
+            return _apply(x, self.layer)
+        rows = _apply(x.flatten(0, -2), self.layer)  # as in Product
+        return rows if x.dim() == 2 else rows.view(*x.shape[:-1], self.layer.out_features)
+
+
+def _apply(x: Tensor, layer: nn.Module) -> Tensor:
+    result: Tensor = _HybridFunction.apply(x, layer)
+    return result
 
 
 class _HybridFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: nn.Module) -> Tensor:
-        ctx.layer, ctx.shape = layer, x.shape
+        ctx.layer, ctx.shape, ctx.strides = layer, x.shape, x.stride()
         result: Tensor = layer(x)
         return result
 
@@ -98,10 +103,5 @@ class _HybridFunction(torch.autograd.Function):
         gradient, weight = gradient.bfloat16(), layer.weight.bfloat16()
         if isinstance(layer, nn.Linear):
             return (gradient @ weight).float(), None
-        # The layer is linear, so that only its input's shape matters, not its values.
-        anywhere = weight.new_empty(ctx.shape).contiguous(memory_format=torch.channels_last)
-        of_input, _, _ = torch.ops.aten.convolution_backward(
-            gradient, anywhere, weight, None, layer.stride, layer.padding, layer.dilation,
-            False, [0, 0], layer.groups, [True, False, False],
-        )  # fmt: skip
-        return of_input.float(), None
+        like = gradient.new_empty_strided(ctx.shape, ctx.strides)
+        return gradient_of_input(layer, weight, gradient, like).float(), None
