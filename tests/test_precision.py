@@ -1,6 +1,7 @@
 """`hybrid` computes outputs in float32 and gradients nearly so; `bfloat16` errs more; both say which they are."""
 
 import pytest
+import timm
 import torch
 from intgrads import integrated_gradients
 from intgrads.precision import PRECISIONS, Precision, at_precision
@@ -58,15 +59,30 @@ def test_bfloat16_rounds_everything() -> None:
         nn.Conv2d(8, 6, 3, padding=1, padding_mode="reflect"),
         nn.Sequential(nn.GroupNorm(2, 8), nn.Conv2d(8, 6, 1)),
         nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 3)),
+        nn.Sequential(nn.Linear(6, 3), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 6, 1), nn.ReLU(inplace=True)),
     ],
 )
 @pytest.mark.parametrize("precision", ["hybrid", "bfloat16"])
 def test_every_kind_of_layer(layer: nn.Module, precision: Precision) -> None:
-    module = nn.Sequential(layer, nn.Flatten(), nn.Tanh()).eval().requires_grad_(False)
+    module = prepare(nn.Sequential(layer, nn.Flatten(), nn.Tanh()).eval(), (8, 6, 6), torch.device("cpu"))
     x = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     expected = torch.autograd.grad(module(x).sum(), x)[0]
     found = torch.autograd.grad(at_precision(module, precision)(x).sum(), x)[0]
     assert (found - expected).abs().max() < 16 * EPSILON * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "edgenext_xx_small"])
+def test_networks_of_timm(name: str) -> None:
+    """They change results in place, and look at the weights of their layers."""
+    torch.manual_seed(0)
+    module = prepare(timm.create_model(name, num_classes=5).eval(), (3, 64, 64), torch.device("cpu"))
+    x = torch.randn(2, 3, 64, 64).requires_grad_()
+    outputs = {precision: at_precision(module, precision)(x) for precision in PRECISIONS}
+    slopes = {precision: torch.autograd.grad(y[:, 0].sum(), x)[0] for precision, y in outputs.items()}
+    assert torch.equal(outputs["hybrid"], outputs["float32"])
+    assert 0 < (slopes["hybrid"] - slopes["float32"]).norm() < 4 * EPSILON * slopes["float32"].norm()
+    assert 0 < (outputs["bfloat16"] - outputs["float32"]).abs().max() < 0.1 * outputs["float32"].abs().max()
 
 
 def test_a_batch_may_mix_them() -> None:

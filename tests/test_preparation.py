@@ -13,7 +13,19 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("tf_efficientnet_lite0", 64), ("resnetv2_50x1_bit", 32), ("densenet121", 64), ("vit_tiny_patch16_224", 224)],
+    [
+        ("tf_efficientnet_lite0", 64),
+        ("resnetv2_50x1_bit", 32),
+        ("densenet121", 64),
+        ("resnet10t", 64),
+        ("seresnext26d_32x4d", 64),
+        ("mobilenetv3_small_050", 64),
+        ("convnext_atto", 64),
+        ("edgenext_xx_small", 64),
+        ("xcit_nano_12_p16_224", 224),
+        ("swin_tiny_patch4_window7_224", 224),
+        ("vit_tiny_patch16_224", 224),
+    ],
 )
 def test_networks_of_timm(name: str, size: int) -> None:
     plain = with_statistics(timm.create_model(name, num_classes=5))

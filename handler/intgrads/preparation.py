@@ -8,9 +8,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from intgrads.convolutions import replace_convolutions
 from intgrads.folding import fold
+from intgrads.group_norm import replace_group_norm
 from intgrads.products import replace_linear
 from intgrads.small_maps import replace_small_convolutions
+from intgrads.space_to_depth import replace_strided_convolutions
 
 
 def prepare(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> nn.Module:
@@ -33,9 +36,14 @@ def prepare(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> 
     prepared = fold(module).to(device)
     if device.type == "cpu":
         # oneDNN's convolutions and PyTorch's normalisations run faster over channels that lie together.
-        prepared = prepared.to(memory_format=torch.channels_last)
+        for layer in prepared.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.to(memory_format=torch.channels_last)
         replace_small_convolutions(prepared, shape)
+        replace_strided_convolutions(prepared)
         replace_linear(prepared)
+        replace_group_norm(prepared)
+    replace_convolutions(prepared)
     return prepared
 
 
