@@ -81,6 +81,7 @@ def test_more_pixels_than_can_be_resized_in_time_are_refused() -> None:
     with pytest.raises(RequestError, match="network's size, or fewer") as refused:
         callers_groups([large] * 60, (5000, 5000), NETWORK)
     assert refused.value.code == 413
+    assert len(callers_groups([FULL] * 60, (5000, 5000), NETWORK).masks) == 60, "the error's own advice helps"
 
 
 def test_fewer_superpixels_than_asked_for_are_told() -> None:

@@ -113,13 +113,13 @@ def callers_groups(groups: Any, picture: tuple[int, int], size: tuple[int, int])
         If they are none of these, of another size, or there is none or too many.
     """
     if isinstance(groups, list) and groups and all(isinstance(one, dict) for one in groups):
-        _check_number(len(groups), picture)
+        _check_number(len(groups), sum(prod(size if one.get("size") == [*size] else picture) for one in groups))
         labels = [_label(one.get("label"), f"mask {k}") for k, one in enumerate(groups)]
         masks = (decode_mask(one, f"mask {k}", picture, size) for k, one in enumerate(groups))
         return _resized("mask", labels, masks, size)
     found = _label_map(groups, picture, size)
     values = [int(value) for value in np.unique(found) if value != 0]
-    _check_number(len(values), found.shape)
+    _check_number(len(values), len(values) * found.size)
     return _resized("mask", [f"label {value}" for value in values], (found == value for value in values), size)
 
 
@@ -148,12 +148,12 @@ def _label_map(groups: Any, picture: tuple[int, int], size: tuple[int, int]) -> 
     return found.astype(np.int64)
 
 
-def _check_number(count: int, size: tuple[int, ...]) -> None:
+def _check_number(count: int, pixels: int) -> None:
     if not 1 <= count <= MOST_GROUPS:
         raise RequestError(f"must be 1 to {MOST_GROUPS} groups, got {count}; 0 in a label map is no group", "groups")
-    if count * prod(size) > MOST_PIXELS:
+    if pixels > MOST_PIXELS:
         raise RequestError(
-            f"{count} groups of {size[1]} × {size[0]} pixels are more than can be resized in time; send them in the "
+            f"the {count} groups have {pixels // 10**6} megapixels, more than can be resized in time; send them in the "
             "network's size, or fewer",
             "groups",
             code=413,
