@@ -1,16 +1,19 @@
 """Ours beside its peers, in one run: ``.venv/bin/python benchmarks/compare.py [--threads N] [--rounds N]``.
 
-Fifty Gauss-Legendre steps of one picture, every way returning the integral and its convergence delta:
+Fifty Gauss-Legendre steps of one picture:
 
-- ours, with every step's gradient;
-- Captum's IntegratedGradients, all steps at once;
+- ours: the integral, its convergence delta and local error, and every step's gradient;
+- Captum's IntegratedGradients, all steps at once, its parameters frozen;
 - the predecessors' way: Captum's integral with parameters that want gradients, and a second pass for the gradients of
-  the steps.
+  the steps. Their BiT was its authors' code, which standardises the weights of each convolution with several operators
+  at every pass; timm's does it with one, so that their way is also run on timm's network (of EfficientNet there is but
+  one).
 
-The ways alternate, so that a machine that slows down slows all of them; the ratio of each round is what counts, and
-their median is reported. The floor is the FLOPs of one forward pass and its gradient of the input, over the rate of
-matrix products measured in the same run. Peak memory is taken in a process of its own for each way, less what the
-process held before.
+The peers run with the convergence delta, as ours always does, and without: Captum takes it by two more forward passes,
+and the predecessors never did. Each is run between two of ours, so that a machine that slows down slows all of them;
+the median of the rounds' ratios is reported. The floor is the FLOPs of one forward pass and its gradient of the input,
+over the rate of matrix products measured in the same run. Peak memory is taken in a process of its own for each way,
+less what the process held before.
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import timm
 import torch
 from captum.attr import IntegratedGradients
+from timm.layers import StdConv2d
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -36,14 +41,16 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "handler"))
 
 from intgrads import integrated_gradients, quadrature  # noqa: E402
+from intgrads.convolutions import remade  # noqa: E402
 from intgrads.devices import chunk_rows, memory_of_a_row  # noqa: E402
+from intgrads.layers import layers  # noqa: E402
 from intgrads.preparation import prepare  # noqa: E402
 from intgrads.products import Product  # noqa: E402
 from intgrads.settings import Settings  # noqa: E402
 from report import report  # noqa: E402
 
 STEPS = 50
-NETWORKS = {"resnetv2_50x1_bit": 32, "tf_efficientnet_lite0": 224}
+NETWORKS = {"resnetv2_50x1_bit": 32, "resnetv2_101x3_bit": 32, "tf_efficientnet_lite0": 224}
 """Networks of timm with random weights, and the side of their pictures."""
 
 
@@ -61,26 +68,52 @@ def ours(module: nn.Module, x: Tensor) -> Callable[[], object]:
     return lambda: integrated_gradients(prepared, x, target=0, n_steps=STEPS, chunk_rows=rows)
 
 
-def captum(module: nn.Module, x: Tensor) -> Callable[[], object]:
-    """Return Captum's integral and delta, all steps at once."""
+def captum(module: nn.Module, x: Tensor, delta: bool = True) -> Callable[[], object]:
+    """Return Captum's integral, all steps at once."""
     method = IntegratedGradients(module.requires_grad_(False))
-    return lambda: method.attribute(x, 0 * x, target=0, n_steps=STEPS, return_convergence_delta=True)
+    return lambda: method.attribute(x, 0 * x, target=0, n_steps=STEPS, return_convergence_delta=delta)
 
 
-def predecessor(module: nn.Module, x: Tensor) -> Callable[[], object]:
-    """Do as the old servers did, in evaluation mode for the sake of the numbers."""
+def predecessor(module: nn.Module, x: Tensor, delta: bool = True) -> Callable[[], object]:
+    """Do as the old servers did on a network, in evaluation mode for the sake of the numbers."""
     method = IntegratedGradients(module.requires_grad_(True))
     alphas = torch.tensor(quadrature("gausslegendre", STEPS).alphas, dtype=x.dtype).view(-1, 1, 1, 1)
 
     def run() -> object:
-        attributions = method.attribute(x, 0 * x, target=0, n_steps=STEPS, return_convergence_delta=True)
+        attributions = method.attribute(x, 0 * x, target=0, n_steps=STEPS, return_convergence_delta=delta)
         points = (alphas * x).requires_grad_()
         return attributions, torch.autograd.grad(module(points)[:, 0].sum(), points)
 
     return run
 
 
-WAYS = {"ours": ours, "captum": captum, "predecessor": predecessor}
+class _Standardised(nn.Conv2d):
+    """A convolution whose weights are standardised (arXiv 1903.10520) as in the code of BiT's authors."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
+        result: Tensor = self._conv_forward(x, (self.weight - mean) / torch.sqrt(variance + 1e-10), self.bias)
+        return result
+
+
+def on_their_network(module: nn.Module, x: Tensor, delta: bool = True) -> Callable[[], object]:
+    """Do as the old server did, on a network of timm that computes as theirs did."""
+    expected = module(x)
+    for parent, name, layer in layers(module):
+        if isinstance(layer, StdConv2d):
+            setattr(parent, name, remade(layer, layer.weight, _Standardised))
+    torch.testing.assert_close(module(x), expected, rtol=1e-3, atol=1e-3)
+    return predecessor(module, x, delta)
+
+
+PEERS: dict[str, Callable[[nn.Module, Tensor], Callable[[], object]]] = {
+    "Captum": captum,
+    "Captum, no delta": partial(captum, delta=False),
+    "predecessor": on_their_network,
+    "predecessor, no delta": partial(on_their_network, delta=False),
+    "predecessor, timm's network": predecessor,
+}
+WAYS = {"ours": ours, **PEERS}
 
 
 def gemm_rate(size: int = 1024, runs: int = 8) -> float:
@@ -130,23 +163,20 @@ def memory(name: str) -> int:
 
 
 def compare(name: str, threads: int, rounds: int) -> dict[str, object]:
-    """Return one network's figures."""
+    """Return one network's figures; a peer's time is a multiple of ours."""
     module, x = network(name)
     floor = floor_flops(module, x) / gemm_rate()
-    actions = {way: make(network(name)[0], x) for way, make in WAYS.items()}
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for action in actions.values():
-        action()
-    for _ in range(rounds):
-        for way in ("ours", "captum", "ours", "predecessor"):
-            seconds[way].append(_seconds(actions[way]))
-    rate = {way: min(times) for way, times in seconds.items()}
-    own = [min(pair) for pair in zip(seconds["ours"][::2], seconds["ours"][1::2], strict=True)]
+    own = ours(network(name)[0], x)
     result: dict[str, object] = {"network": name, "side": NETWORKS[name], "threads": threads}
-    for way in ("captum", "predecessor"):
-        result[f"{way} / ours"] = round(statistics.median(t / o for t, o in zip(seconds[way], own, strict=True)), 2)
-    result["ours / floor"] = round(rate["ours"] / floor, 2)
-    for way in WAYS:
+    best = _seconds(own)
+    for peer, make in PEERS.items():
+        theirs = make(network(name)[0], x)
+        theirs()
+        taken = [[_seconds(action) for action in (own, theirs, own)] for _ in range(rounds)]
+        result[peer] = round(statistics.median(2 * its / (before + after) for before, its, after in taken), 2)
+        best = min(best, *(min(before, after) for before, _, after in taken))
+    result["ours / floor"] = round(best / floor, 2)
+    for way in ("ours", "Captum", "predecessor"):
         result[f"MiB {way}"] = round(peak_memory(name, way, threads))
     return result
 
