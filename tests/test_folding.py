@@ -6,6 +6,7 @@ import torch
 from intgrads.folding import fold
 from intgrads.models import bit, lanet
 from networks import BIT_SMALL, LANET_SMALL, random_bit, random_lanet
+from timm.layers import BatchNormAct2d
 from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 from toys import small_network
@@ -18,7 +19,7 @@ def with_statistics(module: nn.Module) -> nn.Module:
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean, 0, 0.3)  # type: ignore[arg-type]
             nn.init.uniform_(layer.running_var, 0.5, 2)  # type: ignore[arg-type]
-        if isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
+        if isinstance(layer, nn.BatchNorm2d | nn.GroupNorm) and layer.affine:
             nn.init.normal_(layer.weight, 1, 0.2)
             nn.init.normal_(layer.bias, 0, 0.2)
     return module.double().eval()
@@ -65,6 +66,44 @@ def test_bit_and_lanet(plain: nn.Module, weights: dict[str, Tensor]) -> None:
     assert_same(plain, folded, torch.randn(2, 3, 32, 32))
     left = {type(layer).__name__ for layer in folded.modules()}
     assert left & {"BatchNorm2d", "StdConv2d", "StandardisedConv2d"} == set()
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [nn.BatchNorm2d(3), nn.BatchNorm2d(3, affine=False), BatchNormAct2d(3), BatchNormAct2d(3, act_layer=nn.SiLU)],
+)
+def test_a_batch_norm_without_a_convolution_is_an_affine_map(norm: nn.Module) -> None:
+    plain = with_statistics(nn.Sequential(nn.Tanh(), norm, nn.Flatten()))
+    folded = fold(plain)
+    assert not [layer for layer in folded.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert_same(plain, folded, torch.randn(2, 3, 8, 10))
+
+
+def test_a_batch_norm_without_statistics_stays() -> None:
+    plain = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.Flatten()).double()
+    assert_same(plain, fold(plain), torch.randn(2, 3, 8, 10))
+
+
+class BetweenTokens(nn.Module):
+    """Tokens to a map and back around a normalisation, as networks of attention and convolution have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens: Tensor = self.norm(x.view(-1, 6, 4, 4)).flatten(2).transpose(1, 2)
+        return tokens.mean(1)
+
+
+def test_one_row_has_the_gradient_that_it_has_among_others() -> None:
+    """With PyTorch's own batch normalisation on a CPU it has not, where layouts differ."""
+    folded = fold(with_statistics(BetweenTokens()))
+    rows = torch.randn(3, 96, dtype=torch.float64).requires_grad_()
+    among = torch.autograd.grad(folded(rows)[:, 0].sum(), rows)[0]
+    for row, expected in zip(rows.detach(), among, strict=True):
+        alone = row[None].requires_grad_()
+        torch.testing.assert_close(torch.autograd.grad(folded(alone)[:, 0].sum(), alone)[0][0], expected)
 
 
 def test_the_plain_network_is_left_alone() -> None:
