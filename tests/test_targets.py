@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from intgrads import integrated_gradients
 from intgrads.errors import RequestError
 from intgrads.labels import Labels
-from toys import LABELS, call, encoded, json_call, pixels, small_service, told
+from toys import LABELS, call, encoded, json_call, pixels, small_network, small_service, told
 
 IMAGENET_LIKE = Labels([f"catalpa {i}" for i in range(30)] + ["tabby, tabby cat", "tiger cat"])
 
@@ -25,6 +26,13 @@ def test_an_ambiguous_name_asks_for_an_index() -> None:
 def test_an_index_out_of_range_names_the_range(target: Any) -> None:
     with pytest.raises(RequestError, match="0 to 2"):
         Labels(LABELS).resolve(target)
+
+
+@pytest.mark.parametrize("target", [-1, 3, [0, 3]])
+def test_a_notebook_is_told_the_range_too(target: Any) -> None:
+    module, x = small_network().eval(), torch.rand(1, 3, 8, 10)
+    with pytest.raises(ValueError, match="outputs 0 to 2"):
+        integrated_gradients(module, x, target=target)
 
 
 def test_an_unknown_label_gets_the_closest_ones() -> None:

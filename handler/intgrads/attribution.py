@@ -152,9 +152,17 @@ class PathIntegral:
         return torch.lerp(self.path.baseline, self.path.input, alpha)
 
     def add_output(self, alpha: float, logits: Tensor) -> None:
-        """Take the logits (C,) at a point; those at x settle a target that the caller left open."""
+        """Take the logits (C,) at a point; those at x settle a target that the caller left open.
+
+        Raises
+        ------
+        ValueError
+            If a target is none of them.
+        """
         if self.targets is None:
             self.targets = (int(logits.argmax()),)
+        if not all(0 <= target < len(logits) for target in self.targets):
+            raise ValueError(f"the targets are outputs 0 to {len(logits) - 1} of the network, got {list(self.targets)}")
         self._logits[alpha] = logits
 
     def add_gradient(self, alpha: float, gradient: Tensor) -> None:
@@ -406,7 +414,7 @@ def integrated_gradients(
     Raises
     ------
     ValueError
-        If the shapes differ, the input is not a single one, or the rule does not exist.
+        If the shapes differ, the input is not a single one, or there is no such rule or target.
     """
     baseline = torch.zeros_like(input) if baseline is None else baseline
     if input.shape != baseline.shape or input.shape[:1] != (1,):
