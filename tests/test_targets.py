@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from intgrads import integrated_gradients
@@ -28,11 +29,38 @@ def test_an_index_out_of_range_names_the_range(target: Any) -> None:
         Labels(LABELS).resolve(target)
 
 
-@pytest.mark.parametrize("target", [-1, 3, [0, 3]])
-def test_a_notebook_is_told_the_range_too(target: Any) -> None:
-    module, x = small_network().eval(), torch.rand(1, 3, 8, 10)
-    with pytest.raises(ValueError, match="outputs 0 to 2"):
-        integrated_gradients(module, x, target=target)
+@pytest.mark.parametrize(
+    ("target", "error", "message"),
+    [
+        (-1, ValueError, "outputs 0 to 2"),
+        (3, ValueError, "outputs 0 to 2"),
+        ([0, 3], ValueError, "outputs 0 to 2"),
+        ([], ValueError, "no target"),
+        (1.5, TypeError, "integer"),
+        ([1.5], TypeError, "integer"),
+        ("a", TypeError, "integer"),
+    ],
+)
+def test_a_notebook_is_told_too(target: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        integrated_gradients(small_network(), torch.rand(1, 3, 8, 10), target=target)
+
+
+@pytest.mark.parametrize(
+    ("target", "targets"),
+    [(2, (2,)), (torch.tensor(2), (2,)), (np.int64(2), (2,)), (torch.tensor([2, 0]), (2, 0)), (range(2), (0, 1))],
+)
+def test_a_notebook_names_targets_as_it_likes(target: Any, targets: tuple[int, ...]) -> None:
+    assert integrated_gradients(small_network(), torch.rand(1, 3, 8, 10), target=target).targets == targets
+
+
+def test_a_network_without_classes_is_refused() -> None:
+    class One(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sum((1, 2, 3))
+
+    with pytest.raises(ValueError, match=r"logits \(B, C\)"):
+        integrated_gradients(One(), torch.rand(1, 3, 8, 10))
 
 
 def test_an_unknown_label_gets_the_closest_ones() -> None:

@@ -16,11 +16,13 @@ This module takes tensors and returns tensors. It knows nothing of pictures, req
 from __future__ import annotations
 
 import logging
+import operator
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,8 +159,10 @@ class PathIntegral:
         Raises
         ------
         ValueError
-            If a target is none of them.
+            If a target is none of them, or they are no logits of classes.
         """
+        if logits.dim() != 1:
+            raise ValueError(f"the network must give logits (B, C), got {tuple(logits.shape)} for one row")
         if self.targets is None:
             self.targets = (int(logits.argmax()),)
         if not all(0 <= target < len(logits) for target in self.targets):
@@ -374,11 +378,21 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def _indices(target: Any) -> tuple[int, ...]:
+    """Return one target or several, of Python, NumPy or PyTorch, as a tuple."""
+    if isinstance(target, (Tensor, np.ndarray)):
+        target = target.tolist()
+    indices = tuple(operator.index(one) for one in (target if isinstance(target, Iterable) else (target,)))
+    if not indices:
+        raise ValueError("there is no target; leave it out for the predicted class")
+    return indices
+
+
 def integrated_gradients(
     module: nn.Module,
     input: Tensor,
     baseline: Tensor | None = None,
-    target: int | Sequence[int] | None = None,
+    target: int | Sequence[int] | Tensor | None = None,
     *,
     n_steps: int = 50,
     method: Method = "gausslegendre",
@@ -396,7 +410,7 @@ def integrated_gradients(
     input : Tensor, (1, *shape)
     baseline : Tensor, (1, *shape), optional
         Default zeros.
-    target : int or sequence of int, optional
+    target : int, sequence of int or Tensor of them, optional
         Output indices; default the class predicted at the input.
     n_steps : int, default 50
     method : str, default "gausslegendre"
@@ -415,14 +429,15 @@ def integrated_gradients(
     ------
     ValueError
         If the shapes differ, the input is not a single one, or there is no such rule or target.
+    TypeError
+        If a target is no whole number.
     """
     baseline = torch.zeros_like(input) if baseline is None else baseline
     if input.shape != baseline.shape or input.shape[:1] != (1,):
         raise ValueError(
             f"input and baseline must share one shape (1, …), got {tuple(input.shape)} and {tuple(baseline.shape)}"
         )
-    targets = (target,) if isinstance(target, int) else None if target is None else tuple(target)
-    path = Path(input[0].detach(), baseline[0].detach(), targets)
+    path = Path(input[0].detach(), baseline[0].detach(), None if target is None else _indices(target))
     nodes = quadrature(method, n_steps) if tolerance is None else Refinement(tolerance, max_evaluations)
     integral = PathIntegral(path, nodes, keep_gradients)
     with evaluation_mode(module):

@@ -13,7 +13,7 @@ import logging
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d, StdConv2d
+from timm.layers import BatchNormAct2d, Conv2dSame, StdConv2d
 from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -79,12 +79,13 @@ def fold_batch_norm(traced: fx.GraphModule) -> None:
 
     Before it stands one convolution, or several that are concatenated, each of which takes its part of the channels.
     """
-    layers = dict(traced.named_modules())
+    layers = dict(traced.named_modules(remove_duplicate=False))
     for node in list(traced.graph.nodes):
         norm = layers.get(node.target) if node.op == "call_module" else None
         if not isinstance(norm, nn.BatchNorm2d | BatchNormAct2d) or norm.running_mean is None:
             continue
-        convolutions = _convolutions_before(node, layers)
+        # What is used in several places cannot become something else for one of them.
+        convolutions = _convolutions_before(node, layers) if _uses(norm, node.graph, layers) == 1 else []
         first = 0
         for convolution in convolutions:
             part = slice(first, first := first + convolution.out_channels)
@@ -100,19 +101,25 @@ def fold_batch_norm(traced: fx.GraphModule) -> None:
 
 def _convolutions_before(node: fx.Node, layers: dict[str, Any]) -> list[nn.Conv2d]:
     """Return the convolutions whose output a node takes, in the order of its channels; none if others see it too."""
-    before: Any = node.args[0]
+    before: Any = node.args[0] if node.args else None
     parts: list[Any] = [before]
     if isinstance(before, fx.Node) and before.target is torch.cat and before.kwargs == {"dim": 1}:
         parts = list(before.args[0]) if len(before.users) == 1 else []  # type: ignore[arg-type]
     convolutions = []
     for part in parts:
         layer = layers.get(str(part.target)) if isinstance(part, fx.Node) and part.op == "call_module" else None
-        if not isinstance(layer, nn.Conv2d) or len(part.users) > 1:
+        # Others may make something else of their weights.
+        if layer is None or type(layer) not in (nn.Conv2d, Conv2dSame) or len(part.users) > 1 or layer in convolutions:
             return []
-        if sum(other.target == part.target for other in node.graph.nodes) > 1:
+        if _uses(layer, node.graph, layers) > 1:
             return []
         convolutions.append(layer)
     return convolutions
+
+
+def _uses(layer: Any, graph: fx.Graph, layers: dict[str, Any]) -> int:
+    """Count the places where a layer is called, under whatever name."""
+    return sum(node.op == "call_module" and layers[str(node.target)] is layer for node in graph.nodes)
 
 
 class ChannelAffine(nn.Module):
@@ -138,11 +145,11 @@ class ChannelAffine(nn.Module):
         if norm.bias is not None:
             shift = shift + norm.bias.detach().double()
         dtype = norm.running_mean.dtype
-        self.scale, self.shift = (nn.Parameter(t.to(dtype).view(-1, 1, 1), requires_grad=False) for t in (scale, shift))
+        self.weight, self.bias = (nn.Parameter(t.to(dtype).view(-1, 1, 1), requires_grad=False) for t in (scale, shift))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
-        return torch.addcmul(self.shift, x, self.scale)
+        return torch.addcmul(self.bias, x, self.weight)
 
 
 def replace_batch_norm(module: nn.Module) -> None:

@@ -35,7 +35,7 @@ class _GroupNormReLU(torch.autograd.Function):
         rows, channels, pixels = len(x), x.shape[1], x.shape[2:].numel()
         scale = rstd[:, :, None] * weight.view(groups, -1)
         shift = torch.addcmul(bias.view(groups, -1), mean[:, :, None], scale, value=-1)
-        scale, shift = (t.view(rows, channels, 1, 1) for t in (scale, shift))
+        scale, shift = (t.view(rows, channels, *(1,) * (x.dim() - 2)) for t in (scale, shift))
         through = torch.ops.aten.threshold_backward(gradient, torch.addcmul(shift, x, scale), 0)
         of_input, _, _ = torch.ops.aten.native_group_norm_backward(
             through, x, mean, rstd, weight, rows, channels, pixels, groups, [True, False, False]
@@ -58,7 +58,7 @@ class GroupNormReLU(nn.GroupNorm):
         self.bias = nn.Parameter(norm.bias.detach(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to the same shape; on a CPU."""
+        """Map (N, C, …) to the same shape; on a CPU."""
         result: Tensor = _GroupNormReLU.apply(x, self)
         return result
 

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from intgrads.convolutions import Convolution, gradient_of_input
 from intgrads.layers import layers
+from intgrads.products import Product
 
 Precision = Literal["float32", "hybrid", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -50,7 +51,7 @@ def at_precision(module: nn.Module, precision: Precision) -> nn.Module:
     hybrid = copy.deepcopy(module, shared)
     for parent, name, layer in layers(hybrid):
         # Products are the cost of these; of a depthwise convolution it is memory.
-        if isinstance(layer, nn.Linear) or (isinstance(layer, Convolution) and layer.groups == 1):
+        if type(layer) in (nn.Linear, Product) or (isinstance(layer, Convolution) and layer.groups == 1):
             setattr(parent, name, _Hybrid(layer))
     return hybrid
 
@@ -79,7 +80,7 @@ class _Hybrid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(self.layer, Convolution):
             return _apply(x, self.layer)
-        rows = _apply(x.flatten(0, -2), self.layer)  # as in Product
+        rows = _apply(x.reshape(-1, x.shape[-1]), self.layer)  # as in Product
         return rows if x.dim() == 2 else rows.view(*x.shape[:-1], self.layer.out_features)
 
 

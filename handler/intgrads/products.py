@@ -61,10 +61,10 @@ class Product(nn.Linear):
             self.bias = nn.Parameter(bias.detach(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x Wᵀ + b for x of shape (N, …, in_features)."""
+        """Return x Wᵀ + b for x of shape (…, in_features)."""
         if x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and available():
             # Rows go in, not more dimensions: of those the operator gives a view, which no ReLU may change in place.
-            rows: Tensor = _FrozenProduct.apply(x.flatten(0, -2), self.weight, self.bias)
+            rows: Tensor = _FrozenProduct.apply(x.reshape(-1, self.in_features), self.weight, self.bias)
             return rows if x.dim() == 2 else rows.view(*x.shape[:-1], self.out_features)
         return functional.linear(x, self.weight, self.bias)
 

@@ -29,6 +29,11 @@ class PixelProduct(nn.Module):
         self.stride = convolution.stride
         self.product = Product(convolution.weight.flatten(1), convolution.bias)
 
+    @property
+    def weight(self) -> Tensor:
+        """The product's, at whose type and device some networks look."""
+        return self.product.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', ⌈H/stride⌉, ⌈W/stride⌉), channels last."""
         rows, columns = self.stride
@@ -63,6 +68,11 @@ class MapProduct(nn.Module):
         bias = None if convolution.bias is None else convolution.bias.repeat(self.size.numel())
         self.product = Product(matrix.flatten(3).flatten(0, 2), bias)
 
+    @property
+    def weight(self) -> Tensor:
+        """The product's, at whose type and device some networks look."""
+        return self.product.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, height, width) to (N, C', height', width'), channels last."""
         result: Tensor = self.product(x.permute(0, 2, 3, 1).flatten(1))
@@ -82,7 +92,8 @@ def replace_small_convolutions(module: nn.Module, shape: tuple[int, ...]) -> Non
     seen: dict[nn.Module, set[tuple[torch.Size, torch.Size]]] = {}
 
     def see(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.setdefault(layer, set()).add((arguments[0].shape[1:], output.shape[1:]))
+        if arguments:
+            seen.setdefault(layer, set()).add((arguments[0].shape[1:], output.shape[1:]))
 
     hooks = [layer.register_forward_hook(see) for layer in module.modules() if type(layer) is nn.Conv2d]
     weight = next(module.parameters())

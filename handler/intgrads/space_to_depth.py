@@ -43,6 +43,11 @@ class SpaceToDepthConvolution(nn.Module):
         plain.bias = layer.bias
         self.convolution = remade(plain, kernel.contiguous(memory_format=torch.channels_last), Convolution)
 
+    @property
+    def weight(self) -> Tensor:
+        """The convolution's, at whose type and device some networks look."""
+        return self.convolution.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H', W'), channels last."""
         around = []
