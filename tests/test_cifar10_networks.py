@@ -104,6 +104,7 @@ def test_at_their_full_size(model: str, tmp_path: Path) -> None:
             peaks.append(_peak(worker["pid"]))
     finally:
         server.stop()
+    assert "served as it came" not in server.log("model_log.log"), "it was not prepared"
     content = torch.load(io.BytesIO(gzip.decompress(reply.content)), weights_only=True)
     assert content["integrated_directional_grads"].shape == (50, 3, 32, 32)
     assert torch.isfinite(content["integrated_directional_grads"]).all()

@@ -22,8 +22,12 @@ from intgrads.space_to_depth import replace_strided_convolutions
 
 logger = logging.getLogger(__name__)
 
-SAME_OUTPUT, SAME_GRADIENT = 1e-3, 0.1
-"""Largest relative difference of a prepared network: rounding flips a ReLU here and there."""
+SAME_OUTPUT, SAME_GRADIENT = 0.02, 0.5
+"""Largest relative difference of a prepared network in float32.
+
+Wide, for rounding flips ReLUs: of LaNet with random weights outputs differ by 2e-4 and gradients by 0.1, as much as
+the plain network in float32 differs from itself in float64. A layer mistaken for another makes more.
+"""
 
 
 def prepare(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> nn.Module:
