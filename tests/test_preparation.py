@@ -27,9 +27,10 @@ CPU = torch.device("cpu")
         ("vit_tiny_patch16_224", 224),
     ],
 )
-def test_networks_of_timm(name: str, size: int) -> None:
+def test_networks_of_timm(name: str, size: int, caplog: pytest.LogCaptureFixture) -> None:
     plain = with_statistics(timm.create_model(name, num_classes=5))
     assert_same(plain, prepare(plain, (3, size, size), CPU), torch.randn(2, 3, size, size))
+    assert "served as it came" not in caplog.text
 
 
 def test_in_float32_too() -> None:

@@ -45,13 +45,14 @@ def gradient(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", families())
-def test_prepared_it_is_the_plain_network(family: str) -> None:
+def test_prepared_it_is_the_plain_network(family: str, caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(0)
     plain = timm.create_model(smallest(family), num_classes=5).eval().requires_grad_(False)
     shape = tuple(plain.pretrained_cfg["input_size"])
     x = torch.randn(2, *shape)
     prepared = prepare(plain, shape, CPU)
     precise = prepare(copy.deepcopy(plain).double(), shape, CPU)
+    assert "served as it came" not in caplog.text
     expected, slope = gradient(plain.double(), x.double())
     for network, points, bound in ((precise, x.double(), 1e-6), (prepared, x, 1e-2)):
         output, found = gradient(network, points)

@@ -141,9 +141,10 @@ def test_it_is_the_same_function(kind: type[Network], caplog: pytest.LogCaptureF
     assert_same(plain, prepared, torch.randn(2, 3, 16, 16))
 
 
-def test_a_small_map_whose_weights_are_looked_at() -> None:
+def test_a_small_map_whose_weights_are_looked_at(caplog: pytest.LogCaptureFixture) -> None:
     plain = with_statistics(timm.create_model("xcit_nano_12_p16_224", num_classes=5, img_size=32))
     assert_same(plain, prepare(plain, (3, 32, 32), CPU), torch.randn(2, 3, 32, 32))
+    assert "served as it came" not in caplog.text
 
 
 @pytest.mark.parametrize("step", ["fold", "replace_linear"])
