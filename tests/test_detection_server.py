@@ -14,7 +14,7 @@ pytest.importorskip("detectron2")
 from detections import KINDS, SHAPES, SHAPES_CONFIG, TRAINING
 from intgrads.archiver import main
 from server import TorchServe
-from test_server import loaded, post
+from test_server import assert_refused, loaded, pids, post
 from toys import encoded
 
 sys.path.insert(0, str(TRAINING))
@@ -57,7 +57,7 @@ def test_a_mask_is_attributed(torchserve: TorchServe) -> None:
 
 
 def test_errors_leave_the_worker_alive(torchserve: TorchServe) -> None:
-    before = {worker["pid"] for worker in torchserve.workers("shapes")}
+    before = pids(torchserve, "shapes")
     blank = encoded(np.full((64, 96, 3), 127, np.uint8))
     for picture, fields, code in (
         (PNG, {"target_instance": "77"}, 400),
@@ -67,10 +67,10 @@ def test_errors_leave_the_worker_alive(torchserve: TorchServe) -> None:
     ):
         reply = post(torchserve, "shapes", files={"data": picture}, data=fields | {"format": "json"})
         assert reply.status_code == code, reply.text
-        assert reply.json().keys() == {"code", "type", "message", "field"}
+        assert_refused(reply, str(fields))
     nothing = post(torchserve, "shapes", files={"data": blank}, data={"score_threshold": "0.9", "format": "json"})
     assert nothing.json()["instances"] == []
-    assert {worker["pid"] for worker in torchserve.workers("shapes")} == before
+    assert pids(torchserve, "shapes") == before
 
 
 def test_pictures_for_people(torchserve: TorchServe) -> None:

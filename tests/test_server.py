@@ -42,6 +42,13 @@ def loaded(reply: requests.Response) -> dict[str, Any]:
     return content
 
 
+def assert_refused(reply: requests.Response, name: str) -> None:
+    """Assert that a reply is an error of the caller's, in JSON; a failure names the request."""
+    error = reply.json()
+    assert error.keys() == {"code", "type", "message", "field"}, name
+    assert 400 <= reply.status_code == error["code"] < 500, (name, error)
+
+
 def pids(server: TorchServe, model: str) -> set[int]:
     return {worker["pid"] for worker in server.workers(model)}
 
@@ -134,9 +141,7 @@ def test_bad_requests_are_answered_in_json_by_the_same_worker(torchserve: TorchS
             # This archive allows what the small one of the unit tests did not: more pixels, steps, megabytes.
             assert any(word in name for word in ("too many", "huge", "too large", "class", "index", "label")), name
             continue
-        error = reply.json()
-        assert error.keys() == {"code", "type", "message", "field"}, name
-        assert 400 <= reply.status_code == error["code"] < 500, (name, error)
+        assert_refused(reply, name)
         sent += 1
     assert sent >= 60
     form = requests.post(

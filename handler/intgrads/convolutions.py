@@ -42,7 +42,9 @@ def pads_with_zeros(layer: nn.Conv2d) -> bool:
     return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
-def gradient_of_input(layer: nn.Conv2d, weight: Tensor, gradient: Tensor, like: Tensor) -> Tensor:
+def gradient_of_input(
+    layer: nn.Conv2d, weight: Tensor, gradient: Tensor, shape: torch.Size, strides: tuple[int, ...]
+) -> Tensor:
     """Return the gradient of a convolution's input.
 
     Parameters
@@ -53,9 +55,11 @@ def gradient_of_input(layer: nn.Conv2d, weight: Tensor, gradient: Tensor, like: 
         In the type to compute in.
     gradient : Tensor, (N, C', H', W')
         Of the output, in the type of the weight.
-    like : Tensor, (N, C, H, W)
-        A tensor of the input's shape and layout: the layer is linear, so that its values do not matter.
+    shape, strides : tuple of int
+        Of the input, (N, C, H, W).
     """
+    # The layer is linear, so that the input's values do not matter.
+    like = gradient.new_empty_strided(shape, strides)
     of_input: Tensor = torch.ops.aten.convolution_backward(
         gradient, like, weight, None, layer.stride, layer.padding, layer.dilation,
         False, [0, 0], layer.groups, [True, False, False],
@@ -76,8 +80,7 @@ class _FrozenConvolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        like = gradient.new_empty_strided(ctx.shape, ctx.strides)
-        return gradient_of_input(ctx.layer, ctx.layer.weight, gradient, like), None
+        return gradient_of_input(ctx.layer, ctx.layer.weight, gradient, ctx.shape, ctx.strides), None
 
 
 class Convolution(nn.Conv2d):

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from intgrads.convolutions import Convolution, gradient_of_input
 from intgrads.layers import layers
-from intgrads.products import Product
+from intgrads.products import Product, by_rows
 
 Precision = Literal["float32", "hybrid", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -80,8 +80,7 @@ class _Hybrid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(self.layer, Convolution):
             return _apply(x, self.layer)
-        rows = _apply(x.reshape(-1, x.shape[-1]), self.layer)  # as in Product
-        return rows if x.dim() == 2 else rows.view(*x.shape[:-1], self.layer.out_features)
+        return by_rows(lambda rows: _apply(rows, self.layer), x)
 
 
 def _apply(x: Tensor, layer: nn.Module) -> Tensor:
@@ -104,5 +103,4 @@ class _HybridFunction(torch.autograd.Function):
         gradient, weight = gradient.bfloat16(), layer.weight.bfloat16()
         if isinstance(layer, nn.Linear):
             return (gradient @ weight).float(), None
-        like = gradient.new_empty_strided(ctx.shape, ctx.strides)
-        return gradient_of_input(layer, weight, gradient, like).float(), None
+        return gradient_of_input(layer, weight, gradient, ctx.shape, ctx.strides).float(), None

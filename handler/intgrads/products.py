@@ -7,6 +7,7 @@ compiler; where it is missing, or for any other type or device, :class:`Product`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,6 +44,15 @@ class _FrozenProduct(torch.autograd.Function):
         return _product(gradient, weight.t(), None), None, None
 
 
+def by_rows(product: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return a product of the rows (N, in_features) of x, in the dimensions of x.
+
+    Of more dimensions than two the operators give a view made within our function, which no ReLU may change in place.
+    """
+    rows = product(x.reshape(-1, x.shape[-1]))
+    return rows if x.dim() == 2 else rows.view(*x.shape[:-1], rows.shape[-1])
+
+
 class Product(nn.Linear):
     """``nn.Linear`` whose float32 products on a CPU are oneDNN's.
 
@@ -63,9 +73,7 @@ class Product(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Return x Wᵀ + b for x of shape (…, in_features)."""
         if x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and available():
-            # Rows go in, not more dimensions: of those the operator gives a view, which no ReLU may change in place.
-            rows: Tensor = _FrozenProduct.apply(x.reshape(-1, self.in_features), self.weight, self.bias)
-            return rows if x.dim() == 2 else rows.view(*x.shape[:-1], self.out_features)
+            return by_rows(lambda rows: _FrozenProduct.apply(rows, self.weight, self.bias), x)
         return functional.linear(x, self.weight, self.bias)
 
 

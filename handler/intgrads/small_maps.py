@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from intgrads.convolutions import pads_with_zeros
 from intgrads.products import Product
 
 MOST_GROWTH = 2.0
@@ -109,7 +110,7 @@ def replace_small_convolutions(module: nn.Module, shape: tuple[int, ...]) -> Non
 
 
 def _as_product(layer: nn.Conv2d, before: torch.Size, after: torch.Size) -> nn.Module | None:
-    if layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+    if layer.groups != 1 or not pads_with_zeros(layer):
         return None
     if layer.kernel_size == (1, 1) and layer.padding == (0, 0):
         strided, small = layer.stride != (1, 1), before[1:].numel() <= FEW_PIXELS
