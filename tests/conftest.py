@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -47,7 +48,7 @@ def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     make_archive(Order("demo-text", None, None, Settings()), "text", batch_size=2, store=store)
     models = ["intgrads.mar", "batches.mar", "damaged.mar", "bit.mar", "lanet.mar", "text.mar"]
     if find_spec("detectron2"):
-        files = {"tensormask": SHAPES, "tensormask_config": SHAPES_CONFIG}
+        files: dict[str, Any] = {"tensormask": SHAPES, "tensormask_config": SHAPES_CONFIG}
         make_archive(
             Order("tensormask", None, KINDS, Settings(n_steps=8), **files), "shapes", batch_size=2, store=store
         )

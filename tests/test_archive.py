@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -11,13 +13,14 @@ import torch
 from conftest import TINY
 from intgrads import archiver
 from intgrads.archive import LABELS, MANIFEST, WEIGHTS, open_archive
-from intgrads.checkpoints import CheckpointError
+from intgrads.errors import CheckpointError
 from intgrads.models.family import Order
 from intgrads.models.image import ImageClassifier
 from intgrads.settings import Settings
 from safetensors.torch import save_file
 
 NAME = "test_tinynet"
+HANDLER = Path(__file__).parents[1] / "handler"
 
 
 @pytest.fixture
@@ -60,11 +63,20 @@ def test_a_network_of_timm_goes_from_checkpoint_to_worker(tiny: Path, store: Pat
     ("arguments", "words"),
     [
         (["resnet99"], "demo-image"),
-        (["timm:resnet99"], "no model 'resnet99'"),
-        ([f"timm:{TINY}"], "--weights"),
+        (["resnet18"], "did you mean timm:resnet18?"),
+        (["timm:resnet99", "--weights", "{tiny}/w.pth"], "no model 'resnet99'"),
+        ([f"timm:{TINY}"], "needs --weights FILE"),
+        ([f"timm:{TINY}", "--weights", "{tiny}/w.pth"], "needs --labels FILE (one label a line): the checkpoint has 3"),
+        ([f"timm:{TINY}", "--weights", "{tiny}/w.pth", "--tokenizer", "vocab.txt"], "takes no --tokenizer PATH"),
+        (
+            [f"timm:{TINY}", "--weights", "w.pth", "--tensormask-labels", "{tiny}/labels.txt"],
+            "--tensormask FILE",
+        ),
         ([f"timm:{TINY}", "--weights", "none.pth", "--labels", "{tiny}/labels.txt"], "no such file"),
         ([f"timm:{TINY}", "--weights", "{tiny}/w.pth", "--labels", "none.txt"], "none.txt"),
         (["timm:resnet18", "--weights", "{tiny}/w.pth", "--labels", "{tiny}/labels.txt"], "unexpected: "),
+        (["bit-r18x1", "--weights", "{tiny}/w.pth"], "bit-r50x1, "),
+        (["lanet-large", "--weights", "{tiny}/w.pth"], "of its family there are lanet"),
         (["demo-image", "--weights", "{tiny}/w.pth"], "brings its own"),
         (["--set", "n_steps"], "KEY=VALUE"),
         (["--set", "steps=5"], "memory_budget_mb"),
@@ -89,7 +101,7 @@ def test_what_does_not_fit_is_told_and_nothing_is_written(
 def test_too_few_labels_are_told(tiny: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "two.txt").write_text("cat\ndog")
     assert run(store, f"timm:{TINY}", "--weights", tiny / "w.pth", "--labels", tmp_path / "two.txt") == 1
-    assert "expected (2, " in capsys.readouterr().err
+    assert "--labels names 2 and the checkpoint has 3 outputs" in capsys.readouterr().err
     assert not store.exists() or not list(store.iterdir())
 
 
@@ -161,3 +173,41 @@ def test_a_damaged_archive_is_an_error_not_a_wrong_network(tiny: Path, tmp_path:
     with pytest.raises(KeyError):
         open_archive(tmp_path)
     shutil.rmtree(tmp_path)
+
+
+def test_labels_of_imagenet_are_timms_where_none_are_given(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(timm.create_model(TINY).state_dict(), tmp_path / "w.pth")
+    assert run(store, f"timm:{TINY}", "--weights", tmp_path / "w.pth") == 0
+    assert "imagenet-1k" in capsys.readouterr().out
+    with zipfile.ZipFile(store / "intgrads.mar") as mar:
+        labels = json.loads(mar.read(LABELS))
+    assert len(labels) == 1000
+    assert labels[281:283] == ["tabby, tabby cat", "tiger cat"]
+
+
+WITHOUT_TORCH = """
+import sys
+from intgrads import archiver
+try:
+    status = archiver.main(sys.argv[1:])
+except SystemExit as stop:
+    status = stop.code
+print(status, "torch" in sys.modules, "timm" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--help"], 0), (["timm:resnet50"], 1), (["bert"], 1), (["tensormask"], 1), (["--set", "n_steps=0"], 1)],
+)
+def test_help_and_what_is_missing_are_told_without_pytorch(arguments: list[str], status: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(HANDLER)},
+    )
+    assert done.stdout.splitlines()[-1] == f"{status} False False"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from intgrads import archiver, integrated_gradients, quadrature
 from intgrads.archive import LABELS, open_archive, write_archive
-from intgrads.checkpoints import CheckpointError
+from intgrads.errors import CheckpointError
 from intgrads.labels import CIFAR10
 from intgrads.models import bit
 from intgrads.models.family import Order
@@ -214,12 +214,23 @@ def test_what_does_not_fit_is_told_and_nothing_is_written(
     assert not list((tmp_path / "store").glob("*"))
 
 
+def test_timms_own_names_are_read_too(tmp_path: Path) -> None:
+    weights = random_bit("bit-small", 10)
+    architecture = bit.ARCHITECTURES["bit-small"] | {"num_classes": 10}
+    names = bit.BiT().build(architecture).state_dict()
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected = opened(weights, tmp_path, "bit-small")(x)
+    assert torch.equal(
+        opened({name: weights[bit.pth_name(name)] for name in names}, tmp_path, "bit-small")(x), expected
+    )
+
+
 def test_other_labels_are_taken_and_counted(tmp_path: Path) -> None:
     torch.save(random_bit("bit-small", 3), tmp_path / "w.pth")
     order = Order("bit-small", tmp_path / "w.pth", ["cat", "dog", "horse"], Settings())
     write_archive(order, tmp_path)
     assert list(open_archive(tmp_path, CPU).network.labels) == ["cat", "dog", "horse"]
-    with pytest.raises(CheckpointError, match="2 classes and the checkpoint has 3"):
+    with pytest.raises(CheckpointError, match="names 2 and the checkpoint has 3"):
         write_archive(Order("bit-small", tmp_path / "w.pth", ["cat", "dog"], Settings()), tmp_path)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from intgrads.checkpoints import CheckpointError, fit, read_weights
+from intgrads.checkpoints import fit, read_weights
+from intgrads.errors import CheckpointError
 from safetensors.torch import save_file
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
@@ -50,6 +51,18 @@ def test_a_pickle_of_plain_arrays_is_read(tmp_path: Path) -> None:
     arrays = {"model": OrderedDict((name, tensor.numpy()) for name, tensor in WEIGHTS.items()), "matching": "no"}
     read = read_weights(written(tmp_path / "w.pkl", arrays))
     assert all(torch.equal(read[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "_orig_mod.module.", "model._orig_mod."])
+def test_prefixes_of_wrappers_are_taken_off(tmp_path: Path, prefix: str) -> None:
+    wrapped = {f"{prefix}{name}": tensor for name, tensor in WEIGHTS.items()}
+    read = read_weights(written(tmp_path / "w.pth", wrapped))
+    assert all(torch.equal(read[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+def test_a_prefix_that_not_all_names_share_is_part_of_them(tmp_path: Path) -> None:
+    names = {"model.a": torch.ones(1), "head.b": torch.ones(1)}
+    assert read_weights(written(tmp_path / "w.pth", names)).keys() == names.keys()
 
 
 @pytest.mark.parametrize("container", ["state_dict", "model_state_dict", "model", "state_dict_ema"])

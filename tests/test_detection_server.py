@@ -3,16 +3,19 @@
 import io
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("detectron2")
 
 from detections import KINDS, SHAPES, SHAPES_CONFIG, TRAINING
 from intgrads.archiver import main
+from intgrads.service import Service
 from server import TorchServe
 from test_server import assert_refused, loaded, pids, post
 from toys import encoded
@@ -106,6 +109,26 @@ def test_archive_sh_makes_such_an_archive(tmp_path: Path, capsys: pytest.Capture
         assert main([*arguments, "--name", "wrong"], tmp_path) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "wrong.mar").exists()
+
+
+def test_a_tensormask_beside_a_classifier_has_labels_of_its_own(
+    tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "three.txt").write_text("\n".join(KINDS))
+    (tmp_path / "two.txt").write_text("cat\ndog")
+    files = ["--tensormask", str(SHAPES), "--tensormask-config", str(SHAPES_CONFIG), "--tensormask-labels"]
+    classifier = ["timm:resnet10t", "--weights", str(tiny / "w.pth"), "--labels", str(tiny / "labels.txt")]
+    assert main([*classifier, *files, str(tmp_path / "three.txt")], tmp_path / "store") == 0
+    with zipfile.ZipFile(tmp_path / "store" / "intgrads.mar") as mar:
+        mar.extractall(tmp_path / "mar")
+    described = Service.load(tmp_path / "mar", torch.device("cpu")).describe()
+    assert (described["segments"], described["labels"]) == (KINDS, ["cat", "dog", "horse"])
+    for labels, message in ((tmp_path / "two.txt", "--tensormask-labels names 2"), (tmp_path / "no.txt", "no.txt")):
+        assert main([*classifier, *files, str(labels)], tmp_path / "store") == 1
+        assert message in capsys.readouterr().err
+    twice = ["tensormask", *files, str(tmp_path / "three.txt"), "--labels", str(tmp_path / "three.txt")]
+    assert main(twice, tmp_path / "store") == 1
+    assert "not both" in capsys.readouterr().err
 
 
 def test_the_scripts_of_the_repository_install_detectron2() -> None:

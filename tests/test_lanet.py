@@ -10,7 +10,7 @@ import pytest
 import torch
 from intgrads import archiver
 from intgrads.archive import open_archive, write_archive
-from intgrads.checkpoints import CheckpointError
+from intgrads.errors import CheckpointError
 from intgrads.labels import CIFAR10
 from intgrads.models import lanet
 from intgrads.models.family import Order

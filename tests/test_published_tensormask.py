@@ -18,7 +18,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from intgrads.archive import write_archive
-from intgrads.checkpoints import CheckpointError
+from intgrads.errors import CheckpointError
 from intgrads.labels import COCO
 from intgrads.models.family import Order
 from intgrads.run_lengths import decode_mask

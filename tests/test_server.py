@@ -200,7 +200,9 @@ def test_a_model_that_cannot_load_answers_503_with_the_reason(torchserve: TorchS
 def test_a_model_describes_itself(torchserve: TorchServe) -> None:
     url = f"{torchserve.management_url}/models/intgrads?customized=true"
     description = requests.get(url, timeout=60).json()[0]["customizedMetadata"]
-    assert description["classes"] == 1000
+    assert description["classes"] == len(description["labels"]) == 1000
+    assert description["labels"][281] == "tabby, tabby cat"
+    assert description["outputs"] == "softmax"
     assert description["input_size"] == [224, 224]
     assert "n_steps" in description["fields"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from detections import SHAPES, SHAPES_CONFIG
 from intgrads.archive import write_archive
-from intgrads.checkpoints import CheckpointError
+from intgrads.errors import CheckpointError
 from intgrads.models.family import Order
 from intgrads.service import Service
 from intgrads.settings import Settings

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from intgrads.checkpoints import CheckpointError
 from intgrads.labels import Labels
-from intgrads.models import FAMILIES, find_family, tensormask
+from intgrads.models import FAMILIES, find_entry, tensormask
 from intgrads.models.detector import Detector
 from intgrads.models.family import Order
 from intgrads.models.image import ImageClassifier
 from intgrads.models.text import TextClassifier, TextSpec
+from intgrads.outputs import Outputs, check_outputs
 from intgrads.pictures import PictureSpec
 from intgrads.preparation import prepare, prepare_linear
 from intgrads.settings import Settings
@@ -43,33 +43,23 @@ class Archive:
     settings: Settings
 
 
-def write_archive(order: Order, directory: Path) -> None:
-    """Write the files of an archive.
+def write_archive(order: Order, directory: Path) -> tuple[str, ...]:
+    """Write the files of an archive and return what was settled for its maker, to be told.
 
     Raises
     ------
-    ValueError
-        If no family knows the model.
     CheckpointError
-        If the weights or labels do not fit it; nothing is written then.
+        If no family knows the model, or the weights or labels do not fit it; nothing is written then.
     """
-    if order.tensormask is None and (order.tensormask_config is not None or order.model == tensormask.NAME):
-        raise CheckpointError("a TensorMask's weights are missing: give them as --tensormask FILE")
+    entry = find_entry(order.model)
+    entry.check(order)
     manifest: dict[str, Any] = {"model": order.title, "settings": order.settings.model_dump(mode="json")}
     ingredients, labels = None, []
-    if order.model == tensormask.NAME:
-        if order.weights is not None or order.tokenizer is not None:
-            raise CheckpointError(
-                "tensormask alone takes no --weights and no --tokenizer; its weights are --tensormask"
-            )
-    else:
-        family = find_family(order.model)
-        ingredients = family.prepare(order)
-        manifest |= {"family": family.name, "architecture": ingredients.architecture}
-        if order.tokenizer is not None and ingredients.text is None:
-            raise CheckpointError(f"--tokenizer is for networks of text, and {order.model} takes pictures")
-        if order.tensormask is not None and ingredients.picture is None:
-            raise CheckpointError(f"--tensormask is for networks of pictures, and {order.model} takes text")
+    if entry.place:
+        ingredients = entry.family().prepare(order)
+        outputs = order.settings.outputs or ingredients.outputs
+        check_outputs(outputs, len(ingredients.labels))
+        manifest |= {"family": entry.name, "architecture": ingredients.architecture, "outputs": outputs}
     if order.tensormask is not None:
         masks = tensormask.prepare_tensormask(order)
         manifest["tensormask"] = {"config": masks.config, "labels": masks.labels}
@@ -85,6 +75,7 @@ def write_archive(order: Order, directory: Path) -> None:
         save_file(ingredients.weights, directory / WEIGHTS)
     (directory / LABELS).write_text(json.dumps(labels, ensure_ascii=False, indent=1), encoding="utf-8")
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    return () if ingredients is None else ingredients.notes
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -112,17 +103,19 @@ def open_archive(directory: Path, device: torch.device = CPU) -> Archive:
         segmenter = tensormask.open_segmenter(masks["config"], masks["labels"], weights, settings, device)
         if "family" not in manifest:
             return Archive(manifest["model"], Detector(segmenter), settings)
-    module = FAMILIES[manifest["family"]].build(manifest["architecture"])
+    module = FAMILIES[manifest["family"]].family().build(manifest["architecture"])
     # Assigned, not copied: the largest networks fill gigabytes.
     module.load_state_dict(load_file(directory / WEIGHTS), strict=True, assign=True)
     module.eval().requires_grad_(False)
     labels = Labels(json.loads((directory / LABELS).read_text(encoding="utf-8")))
+    # Archives from before outputs were told apart hold classes of which one is true.
+    outputs: Outputs = manifest.get("outputs", "softmax")
     network: ImageClassifier | TextClassifier
     if "text" in manifest:
         tokenizer = (directory / TOKENIZER).read_text(encoding="utf-8")
         prepared = prepare_linear(module, device)
-        network = TextClassifier(prepared, TextSpec.from_json(manifest["text"], tokenizer), labels)
+        network = TextClassifier(prepared, TextSpec.from_json(manifest["text"], tokenizer), labels, outputs)
     else:
         picture = PictureSpec(**manifest["picture"])
-        network = ImageClassifier(prepare(module, picture.shape, device), picture, labels, segmenter)
+        network = ImageClassifier(prepare(module, picture.shape, device), picture, labels, segmenter, outputs)
     return Archive(manifest["model"], network, settings)

@@ -20,9 +20,8 @@ import yaml
 from pydantic import ValidationError
 
 import intgrads
-from intgrads.archive import LABELS, MANIFEST, TENSORMASK, TOKENIZER, WEIGHTS, write_archive
-from intgrads.checkpoints import CheckpointError
-from intgrads.models import FAMILIES, tensormask
+from intgrads.errors import CheckpointError
+from intgrads.models import find_entry, usages
 from intgrads.models.family import Order
 from intgrads.settings import Settings
 
@@ -35,11 +34,10 @@ ENCODING_SECONDS = 120
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    usages = "\n".join(f"  {usage}" for usage in (*(family.usage for family in FAMILIES.values()), tensormask.USAGE))
     parse = argparse.ArgumentParser(
         prog="archive.sh",
         description="Make model_store/NAME.mar, which torchserve serves.",
-        epilog=f"MODEL is one of\n{usages}\n\nsettings for --set KEY=VALUE\n{_settings_help()}",
+        epilog=f"MODEL is one of\n{usages()}\n\nsettings for --set KEY=VALUE\n{_settings_help()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parse.add_argument("model", metavar="MODEL", nargs="?", default="demo-image", help="default demo-image")
@@ -55,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parse.add_argument(
         "--tensormask-config", type=Path, metavar="FILE", help="its YAML; default the published R50-FPN 6x"
+    )
+    parse.add_argument(
+        "--tensormask-labels", type=Path, metavar="FILE", help="its labels, where it stands beside a classifier"
     )
     parse.add_argument("--name", default="intgrads", help="of the archive and its URL; default intgrads")
     parse.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default auto")
@@ -131,18 +132,22 @@ def read_labels(path: Path) -> list[str]:
 def make_archive(
     order: Order, name: str, *, device: str = "auto", workers: int = 1, batch_size: int = 1, store: Path = MODEL_STORE
 ) -> Path:
-    """Write ``NAME.mar`` into a model store and return its path.
+    """Write ``NAME.mar`` into a model store, tell its maker what was settled for them, and return its path.
 
     Raises
     ------
-    CheckpointError, ValueError
+    CheckpointError
         If the ingredients do not fit, or torch-model-archiver fails.
     """
+    # Imported late: PyTorch takes seconds, and what is missing is told without it.
+    from intgrads.archive import LABELS, MANIFEST, TENSORMASK, TOKENIZER, WEIGHTS, write_archive
+
     store.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         stage = Path(temporary, "stage")
         stage.mkdir()
-        write_archive(order, stage)
+        for note in write_archive(order, stage):
+            print(f"{name}: {note}")
         shutil.copytree(HANDLER / "intgrads", stage / "code" / "intgrads", ignore=shutil.ignore_patterns("__pycache__"))
         parts = [part for part in (MANIFEST, LABELS, WEIGHTS, TENSORMASK, TOKENIZER, "code") if (stage / part).exists()]
         config: dict[str, int | str] = {
@@ -186,11 +191,14 @@ def main(arguments: Sequence[str] | None = None, store: Path = MODEL_STORE) -> i
     try:
         if not given.name.replace("-", "").replace("_", "").isalnum() or not given.name.isascii():
             raise CheckpointError(f"--name {given.name!r}: use letters, digits, - and _ only")
-        labels = None if given.labels is None else read_labels(given.labels)
+        labels, tensormask_labels = (
+            None if path is None else read_labels(path) for path in (given.labels, given.tensormask_labels)
+        )
         order = Order(
             given.model, given.weights, labels, read_settings(given.set), given.tokenizer, given.tensormask,
-            given.tensormask_config,
+            given.tensormask_config, tensormask_labels,
         )  # fmt: skip
+        find_entry(order.model).check(order)
         path = make_archive(
             order, given.name, device=given.device, workers=given.workers, batch_size=given.batch_size, store=store
         )

@@ -21,8 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from intgrads.errors import CheckpointError
+
 CONTAINERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
 """Keys under which training scripts put the weights."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What wrappers put before every name: DataParallel, torch.compile, and training scripts whose network is ``model``."""
 
 _PLAIN_ARRAYS = {
     ("numpy.core.multiarray", "_reconstruct"),
@@ -44,10 +49,6 @@ _PLAIN_VALUES: list[Any] = [
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
 ]
 """What training scripts leave beside the weights, and PyTorch's loader refuses: options and NumPy's numbers."""
-
-
-class CheckpointError(Exception):
-    """A checkpoint, or another ingredient of an archive, that cannot be used; the message says what to do."""
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -73,7 +74,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     ----------
     path : Path
         ``.pth``, ``.pt``, ``.bin``, ``.ckpt``, ``.pkl``, ``.npz`` or ``.safetensors``. Weights may lie under one of
-        :data:`CONTAINERS`, and every name may begin with ``module.`` (a file saved from DataParallel).
+        :data:`CONTAINERS`, and every name may begin with :data:`PREFIXES`.
 
     Raises
     ------
@@ -147,8 +148,14 @@ def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
             tensors[str(name)] = torch.from_numpy(np.array(value))
     if not tensors:
         raise CheckpointError(f"{path.name} holds no named tensors; found {', '.join(map(str, list(content)[:5]))}")
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return _unwrapped(tensors)
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors without the prefixes that all of their names share, however many stand before each other."""
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) and name != prefix for name in tensors):
+            return _unwrapped({name.removeprefix(prefix): value for name, value in tensors.items()})
     return tensors
 
 

@@ -1,4 +1,4 @@
-"""What a caller did wrong, in the caller's words.
+"""What a caller, or the maker of an archive, did wrong, in their own words.
 
 Everything that refuses a request raises :class:`RequestError`; the service turns it into the JSON error
 ``{"code", "type", "message", "field"}``. Nothing else in the package knows about HTTP status codes.
@@ -7,6 +7,10 @@ Everything that refuses a request raises :class:`RequestError`; the service turn
 from __future__ import annotations
 
 import json
+
+
+class CheckpointError(Exception):
+    """A checkpoint, or another ingredient of an archive, that cannot be used; the message says what to do."""
 
 
 class RequestError(Exception):

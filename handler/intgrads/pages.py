@@ -17,6 +17,7 @@ from PIL import Image
 
 from intgrads.group_rendering import ranking, signed_colour
 from intgrads.groups import Family, GroupValues
+from intgrads.outputs import LIKELY
 from intgrads.rendering import to_png
 from intgrads.segmentation.instances import Instances
 from intgrads.sentences import Sentence
@@ -189,23 +190,33 @@ def answer_section(info: Mapping[str, Any], sections: Sequence[str]) -> str:
     notes = f"<ul>{notes}</ul>" if notes else ""
     if "prediction" not in info:
         return "\n".join([*sections, notes])
-    prediction = info["prediction"]
-    rows = [("prediction", f"{prediction['label']}, probability {prediction['probability']:.3f}")]
+    rows = [_predicted(info)]
     rows += [("baseline", str(info["baseline"])), ("evaluations", str(info["evaluations"]))]
     parts = [_table(rows)]
-    names = ("target_label", "target_score", "difference", "convergence_delta", "local_error")
+    names = ("target_label", "target_output", "target_score", "difference", "convergence_delta", "local_error")
     columns = [info[name] if isinstance(info[name], list) else [info[name]] for name in names]
-    for section, label, score, difference, delta, error in zip(sections, *columns, strict=True):
+    for section, label, output, score, difference, delta, error in zip(sections, *columns, strict=True):
         parts.append(f"<h2>{escape(label)}</h2>\n{section}")
         parts.append(
             _table([
-                ("probability", f"{score:.3f}"),
+                ("output", f"{output:.4g}") if score is None else ("probability", f"{score:.3f}"),
                 ("f(x) − f(x′)", f"{difference:.4g}"),
                 ("convergence delta", f"{delta:+.2g}"),
                 ("local error", f"{error:.2g}"),
             ])
         )  # fmt: skip
     return "\n".join([*parts, notes])
+
+
+def _predicted(info: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what the network says of an input: its class, its labels, or its numbers."""
+    if info["outputs"] == "none":
+        return "outputs", ", ".join(f"{one['label']} {one['logit']:.4g}" for one in info["top"])
+    if info["outputs"] == "softmax":
+        return "prediction", f"{info['prediction']['label']}, probability {info['prediction']['probability']:.3f}"
+    shares = {one["label"]: one["probability"] for one in info["top"]}
+    given = [f"{label} {shares[label]:.3f}" if label in shares else label for label in info["predicted_labels"]]
+    return f"labels of a probability of {LIKELY} or more", ", ".join(given) or "none"
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

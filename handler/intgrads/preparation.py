@@ -80,6 +80,10 @@ def _check(plain: nn.Module, prepared: nn.Module, shape: tuple[int, ...], device
     with evaluation_mode(plain):
         expected, slope = _with_gradient(plain, rows)
     found, prepared_slope = (tensor.to("cpu") for tensor in _with_gradient(prepared, rows.to(device)))
+    if not torch.isfinite(expected).all():
+        raise ValueError(
+            "its outputs are not finite numbers for random inputs, so that nothing can be compared with it"
+        )
     if not (found - expected).abs().max() <= SAME_OUTPUT * expected.abs().max():
         raise ValueError("prepared, it has other outputs")
     if not (prepared_slope - slope).norm() <= SAME_GRADIENT * slope.norm():

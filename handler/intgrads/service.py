@@ -28,6 +28,7 @@ from intgrads.convergence import RELATIVE_ERROR
 from intgrads.devices import MOST_ROWS, OnDevice, chunk_rows, memory_of_a_row, set_threads
 from intgrads.errors import RequestError
 from intgrads.groups import Family, GroupValues, group_values
+from intgrads.outputs import predicted_labels, probabilities
 from intgrads.precision import Precision, at_precision
 from intgrads.request import Call, Request, parse_request
 from intgrads.response import Answer, Reply, answer_reply, error_reply
@@ -124,6 +125,8 @@ class Service(Generic[AnyClassifier]):
             "model": self.name,
             "takes": request.takes,
             "classes": len(self.network.labels),
+            "labels": list(self.network.labels),
+            "outputs": self.network.outputs,
             **self.network.describe(),
             "device": str(self.device),
             "settings": self.settings.model_dump(exclude_none=True),
@@ -275,6 +278,15 @@ class Service(Generic[AnyClassifier]):
         if part.failure is not None and not part.integral.complete:
             raise part.failure
         attribution = part.integral.finish()
+        for where, output in (("this input", attribution.output), ("this baseline", attribution.baseline_output)):
+            if not torch.isfinite(output).all():
+                raise RequestError(
+                    f"the network's outputs are not finite numbers for {where}: its values grow beyond float32; send "
+                    "another one, or look at its weights",
+                    "baseline" if where == "this baseline" else job.request.input_field,
+                    code=422,
+                    type="NotFinite",
+                )
         if not torch.isfinite(attribution.integrated_gradients).all():
             raise RequestError(
                 "the network's gradients are not finite numbers for this input and baseline; try another baseline",
@@ -350,21 +362,27 @@ class Service(Generic[AnyClassifier]):
 
     def _info(self, job: Job, part: Part, attribution: Attribution) -> dict[str, Any]:
         request, labels = job.request, part.subject.labels
-        probabilities = part.subject.probabilities(attribution.output.double())
-        likeliest = probabilities.topk(min(TOP, len(labels))).indices.tolist()
+        logits = attribution.output.double()
+        shares = probabilities(self.network.outputs, logits)
+        largest = logits.topk(min(TOP, len(labels))).indices.tolist()
 
         def scores(index: int) -> dict[str, Any]:
             return {
                 "index": index,
                 "label": labels[index],
                 "logit": attribution.output[index].item(),
-                "probability": probabilities[index].item(),
+                "probability": None if shares is None else shares[index].item(),
             }
 
         def each(values: Any) -> Any:
             return list(values) if request.several_targets else values[0]
 
         warnings = [*job.notes, *part.subject.notes]
+        if shares is None and len(labels) > 1 and request.target_class is None:
+            warnings.append(
+                "target_class was not sent: the largest of the outputs was attributed, though they are plain numbers "
+                "and no classes"
+            )
         for target, delta, difference in zip(
             attribution.targets, attribution.convergence_delta, attribution.difference, strict=True
         ):
@@ -383,11 +401,14 @@ class Service(Generic[AnyClassifier]):
             )
         return {
             "model": self.name,
-            "prediction": scores(likeliest[0]),
-            "top": [scores(index) for index in likeliest],
+            "outputs": self.network.outputs,
+            "prediction": scores(largest[0]),
+            "top": [scores(index) for index in largest],
+            "predicted_labels": predicted_labels(self.network.outputs, logits, labels),
             "target_class": each(attribution.targets),
             "target_label": each([labels[target] for target in attribution.targets]),
-            "target_score": each([probabilities[target].item() for target in attribution.targets]),
+            "target_score": each([scores(target)["probability"] for target in attribution.targets]),
+            "target_output": each([attribution.output[target].item() for target in attribution.targets]),
             "difference": each(attribution.difference.tolist()),
             "convergence_delta": each(attribution.convergence_delta.tolist()),
             "local_error": each(attribution.local_error.tolist()),

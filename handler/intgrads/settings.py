@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from intgrads.outputs import Outputs
 from intgrads.quadrature import Method
 
 
@@ -47,6 +48,11 @@ class Settings(BaseModel):
     threads: int = Field(0, ge=0, description="CPU threads of a worker; 0 shares the cores among the workers")
     devices: Devices | None = Field(
         None, description="devices to spread the steps of a request over, as cuda:0,cuda:1; else the worker's own"
+    )
+    outputs: Outputs | None = Field(
+        None,
+        description="what the outputs are: softmax, classes of which one is true; sigmoid, labels of which any may be; "
+        "none, plain numbers; if not what the network's configuration says",
     )
     score_threshold: float = Field(
         0.5, ge=0, lt=1, description="probability over which an object counts as found, of a request that names none"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from intgrads.attribution import Attribution
 from intgrads.groups import Family, GroupValues
 from intgrads.labels import Labels
+from intgrads.outputs import Outputs
 from intgrads.request import Request
 from intgrads.settings import Settings
 
@@ -51,10 +52,6 @@ class Subject(Protocol):
     @property
     def targets(self) -> tuple[int, ...] | None:
         """The logits to attribute where the caller names none; None for the largest."""
-        ...
-
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Return the probabilities, (C,), of logits."""
         ...
 
     @property
@@ -106,6 +103,11 @@ class Classifier(Protocol):
     @property
     def labels(self) -> Labels:
         """One for each output."""
+        ...
+
+    @property
+    def outputs(self) -> Outputs:
+        """What the outputs are; see :mod:`intgrads.outputs`."""
         ...
 
     @property

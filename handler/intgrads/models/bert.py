@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from intgrads.checkpoints import CheckpointError, fit, read_weights
+from intgrads.checkpoints import fit, read_weights
+from intgrads.errors import CheckpointError
 from intgrads.models.family import Ingredients, Order
 from intgrads.models.sequence_classifiers import read_tokenizer, text_ingredients
 
@@ -56,19 +57,11 @@ def cls_classifier(config: Any) -> nn.Module:
 class Bert:
     """``bert --weights FILE [--tokenizer PATH]``."""
 
-    name = "bert"
-    usage = "bert        BERT base uncased with --weights; its classifier reads [CLS] directly"
-
-    def claims(self, model: str) -> bool:
-        """Whether this family builds the network that MODEL names."""
-        return model == self.name
-
     def prepare(self, order: Order) -> Ingredients:
         """Read the user's checkpoint; see :meth:`intgrads.models.family.Family.prepare`."""
         from transformers import BertConfig, BertTokenizer
 
-        if order.weights is None:
-            raise CheckpointError("bert needs --weights FILE")
+        assert order.weights is not None, "the registry checks it"
         config = BertConfig(**BASE)
         module = cls_classifier(config)
         weights = read_weights(order.weights)

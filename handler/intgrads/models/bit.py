@@ -2,8 +2,8 @@
 
 Pre-activation ResNets (He et al., arXiv 1603.05027) with group normalisation and standardised weights. The network's
 code is timm's; what differs from timm's default is the epsilon of the standardisation, 1e-10 in the authors' code.
-Checkpoints are read under the names of the authors' PyTorch code, and as their ``.npz`` files, whose kernels stand as
-(height, width, in, out). ``bit`` is BiT-S-R101x3 fine-tuned on CIFAR-10 at 32 × 32.
+Checkpoints are read under the names of the authors' PyTorch code, under timm's, and as the authors' ``.npz`` files,
+whose kernels stand as (height, width, in, out). ``bit`` is BiT-S-R101x3 fine-tuned on CIFAR-10 at 32 × 32.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 
 from intgrads.checkpoints import fit
-from intgrads.models.cifar10 import classes_of, labels_of, picture_of, weights_of
+from intgrads.models.cifar10 import architecture_of, classes_of, labels_of, picture_of, weights_of
 from intgrads.models.family import Ingredients, Order
 
 _CHANNELS = {"stem_channels": 64, "channels": [256, 512, 1024, 2048]}
@@ -63,25 +63,17 @@ _NPZ_NAMES = (
 class BiT:
     """``bit --weights FILE``, or another member of the family."""
 
-    name = "bit"
-    usage = (
-        "bit         BiT-S-R101x3 on CIFAR-10, with --weights; or of the same family\n"
-        "              bit-r50x1, bit-r50x3, bit-r101x1, bit-r101x3, bit-r152x2, bit-r152x4"
-    )
-
-    def claims(self, model: str) -> bool:
-        """Whether this family builds the network that MODEL names."""
-        return model in ARCHITECTURES
-
     def prepare(self, order: Order) -> Ingredients:
         """Read the user's checkpoint; see :meth:`Family.prepare`."""
+        architecture = architecture_of(order, ARCHITECTURES)
         path, weights = weights_of(order)
         npz = any(name.startswith("resnet/") for name in weights)
-        classes = classes_of(weights, "resnet/head/conv2d/bias" if npz else "head.conv.bias")
-        architecture = ARCHITECTURES[order.model] | {"num_classes": classes}
+        named = npz_name if npz else _timms_name if "stem.conv.weight" in weights else pth_name
+        classes = classes_of(weights, named("head.fc.bias"))
+        architecture |= {"num_classes": classes}
         with torch.device("meta"):
             expected = self.build(architecture).state_dict()
-        theirs = {name: npz_name(name) if npz else pth_name(name) for name in expected}
+        theirs = {name: named(name) for name in expected}
         layout = _to_hwio if npz else _unchanged
         fitted = fit(weights, {theirs[name]: layout(tensor) for name, tensor in expected.items()}, path)
         layout = _to_oihw if npz else _unchanged
@@ -105,6 +97,10 @@ class BiT:
             conv_layer=partial(StdConv2d, eps=1e-10),
         )
         return module
+
+
+def _timms_name(name: str) -> str:
+    return name
 
 
 def pth_name(name: str) -> str:

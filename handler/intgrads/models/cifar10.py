@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from intgrads.checkpoints import CheckpointError, read_weights
+from intgrads.checkpoints import read_weights
+from intgrads.errors import CheckpointError
 from intgrads.labels import CIFAR10
-from intgrads.models.family import Order
+from intgrads.models.family import Order, check_number
 from intgrads.pictures import PictureSpec
 
 Triple = tuple[float, float, float]
+
+
+def architecture_of(order: Order, known: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return a copy of the architecture that MODEL names.
+
+    Raises
+    ------
+    CheckpointError
+        If none has that name.
+    """
+    if order.model not in known:
+        raise CheckpointError(f"unknown MODEL {order.model!r}; of its family there are {', '.join(known)}")
+    return dict(known[order.model])
 
 
 def weights_of(order: Order) -> tuple[Path, dict[str, Tensor]]:
@@ -20,10 +36,9 @@ def weights_of(order: Order) -> tuple[Path, dict[str, Tensor]]:
     Raises
     ------
     CheckpointError
-        If none was named, or it cannot be read.
+        If it cannot be read.
     """
-    if order.weights is None:
-        raise CheckpointError(f"{order.model} needs --weights FILE")
+    assert order.weights is not None, "the registry checks it"
     return order.weights, read_weights(order.weights)
 
 
@@ -43,8 +58,7 @@ def labels_of(order: Order, classes: int) -> list[str]:
     if order.labels is None and classes != len(CIFAR10):
         raise CheckpointError(f"the checkpoint has {classes} classes, not CIFAR-10's ten; name them with --labels FILE")
     labels = list(CIFAR10) if order.labels is None else order.labels
-    if len(labels) != classes:
-        raise CheckpointError(f"--labels names {len(labels)} classes and the checkpoint has {classes}")
+    check_number(labels, classes)
     return labels
 
 

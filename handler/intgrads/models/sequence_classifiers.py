@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from intgrads.checkpoints import CheckpointError
 from intgrads.embeddings import EmbeddingLayer, find_embedding_layer
+from intgrads.errors import CheckpointError
 from intgrads.labels import Labels
 from intgrads.models.family import Ingredients, Order
 from intgrads.models.text import TextClassifier, TextSpec
+from intgrads.outputs import Outputs
 from intgrads.sentences import tokenise
 
 if TYPE_CHECKING:
@@ -156,8 +157,19 @@ def text_ingredients(
         architecture=architecture,
         weights={name: tensor.contiguous() for name, tensor in module.state_dict().items()},
         labels=labels,
+        outputs=outputs_of(config),
         text=TextSpec(spec.tokenizer, spec.max_tokens, spec.segments, layer, spec.tokens),
     )
+
+
+def outputs_of(config: PreTrainedConfig) -> Outputs:
+    """Return what a configuration of transformers says its outputs are; one alone, where it says nothing, is a number.
+
+    transformers trains a network of one output for which no ``problem_type`` is stated by the squared error.
+    """
+    stated = {"regression": "none", "multi_label_classification": "sigmoid", "single_label_classification": "softmax"}
+    named: Outputs | None = stated.get(getattr(config, "problem_type", None) or "")  # type: ignore[assignment]
+    return named or ("none" if config.num_labels == 1 else "softmax")
 
 
 def _check_vocabulary(module: nn.Module, words: int, own: bool) -> None:
@@ -183,13 +195,6 @@ def _check_length(order: Order, module: nn.Module, inputs: dict[str, Any], lengt
 class SequenceClassifiers:
     """``hf:DIR``."""
 
-    name = "hf"
-    usage = "hf:DIR      any text classifier in a folder that save_pretrained made"
-
-    def claims(self, model: str) -> bool:
-        """Whether this family builds the network that MODEL names."""
-        return model.startswith("hf:")
-
     def prepare(self, order: Order) -> Ingredients:
         """Read the folder; see :meth:`intgrads.models.family.Family.prepare`."""
         from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -197,8 +202,6 @@ class SequenceClassifiers:
         folder = Path(order.model.removeprefix("hf:"))
         if not folder.is_dir():
             raise CheckpointError(f"no such folder: {folder}")
-        if order.weights is not None:
-            raise CheckpointError(f"{order.model} brings its weights; leave --weights out")
         local = {"local_files_only": True, "trust_remote_code": False}
         with reading(str(folder)):
             config = AutoConfig.from_pretrained(folder, **local)

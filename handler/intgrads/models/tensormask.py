@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from intgrads.checkpoints import CheckpointError, fit, read_weights
+from intgrads.checkpoints import fit, read_weights
+from intgrads.errors import CheckpointError
 from intgrads.labels import COCO, Labels
+from intgrads.models import TENSORMASK
 from intgrads.models.family import Order
 from intgrads.segmentation.segmenter import Segmenter
 from intgrads.settings import Settings
-
-NAME = "tensormask"
-USAGE = "tensormask  TensorMask alone, with --tensormask: finds objects, and attributes one of them"
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,15 @@ def prepare_tensormask(order: Order) -> TensorMaskIngredients:
     }
     count = config["MODEL"]["TENSOR_MASK"]["NUM_CLASSES"]
     labels = list(COCO) if count == len(COCO) else [f"class {k}" for k in range(count)]
-    if order.model == NAME and order.labels is not None:
-        labels = order.labels
+    option, given = "--tensormask-labels", order.tensormask_labels
+    if order.model == TENSORMASK.name and order.labels is not None:
+        if given is not None:
+            raise CheckpointError("name a TensorMask's classes once: --labels or --tensormask-labels, not both")
+        option, given = "--labels", order.labels
+    if given is not None:
+        labels = given
     if len(labels) != count:
-        raise CheckpointError(f"--labels has {len(labels)} labels and the TensorMask {count} classes")
+        raise CheckpointError(f"{option} names {len(labels)} and the TensorMask has {count} classes; give one each")
     return TensorMaskIngredients(config, fit(weights, expected, order.tensormask), labels)
 
 

@@ -17,6 +17,7 @@ from intgrads.embeddings import EmbeddingLayer, FromEmbeddings
 from intgrads.errors import RequestError
 from intgrads.groups import Family, GroupValues
 from intgrads.labels import Labels
+from intgrads.outputs import Outputs
 from intgrads.pages import groups_section, phrases_section, text_section
 from intgrads.precision import Between
 from intgrads.request import Request, TextRequest
@@ -79,11 +80,14 @@ class TextClassifier:
         Takes ``input_ids`` and perhaps ``token_type_ids`` and gives ``logits``; evaluation mode, parameters frozen.
     text : TextSpec
     labels : Labels
+    outputs : str
+        What they are; see :mod:`intgrads.outputs`.
     """
 
     module: nn.Module
     text: TextSpec
     labels: Labels
+    outputs: Outputs = "softmax"
 
     @property
     def shape(self) -> None:
@@ -167,10 +171,6 @@ class Text:
         if name in TOKEN_BASELINES:
             return x, forward.embed(torch.full_like(ids, self.network.text.tokens[name]))
         return x, drawn_baseline(name, self.shape, self.request.seed).to(x)
-
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Return the probabilities of the classes, of which one is true."""
-        return logits.softmax(0)
 
     def figures(self, attribution: Attribution | None) -> dict[str, NDArray[Any]]:
         """Return what comes with every answer about the text; scores are (T, …)."""

@@ -7,27 +7,38 @@ interpolation) is what timm states for the name, unless the archive's settings s
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
-from intgrads.checkpoints import CheckpointError, fit, read_weights
-from intgrads.models.family import Ingredients, Order
+from intgrads.checkpoints import fit, read_weights
+from intgrads.errors import CheckpointError
+from intgrads.models.family import Ingredients, Order, check_number
 from intgrads.pictures import PictureSpec
 
 
+def classes_of(weights: Mapping[str, Tensor], stated: Mapping[str, Any]) -> int:
+    """Return the number of a checkpoint's classes, by its classifier; timm's number where it has none of that name."""
+    names = stated["classifier"]
+    name = names if isinstance(names, str) else names[0]
+    weight = weights.get(f"{name}.weight")
+    return int(stated["num_classes"]) if weight is None or not weight.ndim else len(weight)
+
+
+def imagenet_labels(subset: str) -> list[str]:
+    """Return timm's labels for a subset of ImageNet, such as ``imagenet-1k``."""
+    info = ImageNetInfo(subset)
+    return [info.index_to_description(index) for index in range(info.num_classes())]
+
+
 class TimmClassifiers:
-    """``timm:NAME --weights FILE --labels FILE``."""
-
-    name = "timm"
-    usage = "timm:NAME   any classifier of timm, with --weights and --labels"
-
-    def claims(self, model: str) -> bool:
-        """Whether this family builds the network that MODEL names."""
-        return model.startswith("timm:")
+    """``timm:NAME --weights FILE``, and ``--labels FILE`` where the classes are not ImageNet's."""
 
     def prepare(self, order: Order) -> Ingredients:
         """Read the user's weights and labels; see :meth:`Family.prepare`."""
@@ -37,9 +48,23 @@ class TimmClassifiers:
             raise CheckpointError(
                 f"timm {timm.__version__} has no model {architecture!r}" + (f"; near it: {close}" if close else "")
             )
-        if order.weights is None or order.labels is None:
-            raise CheckpointError(f"{order.model} needs --weights FILE and --labels FILE (one label a line)")
-        return self.ingredients(architecture, read_weights(order.weights), order.labels, order)
+        assert order.weights is not None, "the registry checks it"
+        weights = read_weights(order.weights)
+        with torch.device("meta"):
+            stated = timm.create_model(architecture, pretrained=False).pretrained_cfg
+        classes = classes_of(weights, stated)
+        if order.labels is not None:
+            check_number(order.labels, classes)
+            return self.ingredients(architecture, weights, order.labels, order)
+        subset = infer_imagenet_subset({"num_classes": classes})
+        if subset is None:
+            raise CheckpointError(
+                f"{order.model} needs --labels FILE (one label a line): the checkpoint has {classes} classes, and timm "
+                "knows no names for so many"
+            )
+        made = self.ingredients(architecture, weights, imagenet_labels(subset), order)
+        note = f"its {classes} labels are taken to be {subset}'s; name them with --labels if they are others"
+        return replace(made, notes=(*made.notes, note))
 
     def ingredients(
         self, architecture: str, weights: dict[str, Tensor], labels: list[str], order: Order, **defaults: Any
@@ -63,6 +88,7 @@ class TimmClassifiers:
             weights=fitted,
             picture=picture,
             labels=labels,
+            outputs="softmax" if len(labels) > 1 else "none",
         )
 
     def build(self, architecture: dict[str, Any]) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from intgrads.checkpoints import CheckpointError, fit, read_weights
+from intgrads.checkpoints import fit, read_weights
 from intgrads.models.bert import LABELS
 from intgrads.models.family import Ingredients, Order
 from intgrads.models.sequence_classifiers import SequenceClassifiers, read_tokenizer, text_ingredients
@@ -24,19 +24,12 @@ SIZES: dict[str, dict[str, int]] = {
 class XLNet(SequenceClassifiers):
     """``xlnet-base`` and ``xlnet-large``, ``--weights FILE --tokenizer spiece.model``."""
 
-    name = "xlnet"
-    usage = "xlnet-base, xlnet-large   with --weights and --tokenizer spiece.model"
-
-    def claims(self, model: str) -> bool:
-        """Whether this family builds the network that MODEL names."""
-        return model in SIZES
-
     def prepare(self, order: Order) -> Ingredients:
         """Read the user's checkpoint; see :meth:`intgrads.models.family.Family.prepare`."""
         from transformers import XLNetConfig, XLNetForSequenceClassification, XLNetTokenizer
 
-        if order.weights is None or order.tokenizer is None:
-            raise CheckpointError(f"{order.model} needs --weights FILE and --tokenizer spiece.model")
+        assert order.weights is not None, "the registry checks it"
+        assert order.tokenizer is not None, "the registry checks it"
         weights = read_weights(order.weights)
         config = XLNetConfig(**SIZES[order.model])
         module = XLNetForSequenceClassification(config)
