@@ -41,12 +41,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "handler"))
 
 from intgrads import integrated_gradients, quadrature  # noqa: E402
-from intgrads.convolutions import remade  # noqa: E402
-from intgrads.devices import chunk_rows, memory_of_a_row  # noqa: E402
-from intgrads.layers import layers  # noqa: E402
-from intgrads.preparation import prepare  # noqa: E402
-from intgrads.products import Product  # noqa: E402
 from intgrads.settings import Settings  # noqa: E402
+from intgrads.speed.convolutions import remade  # noqa: E402
+from intgrads.speed.devices import chunk_rows, memory_of_a_row  # noqa: E402
+from intgrads.speed.layers import layers  # noqa: E402
+from intgrads.speed.preparation import prepare  # noqa: E402
+from intgrads.speed.products import Product  # noqa: E402
 from report import report  # noqa: E402
 
 STEPS = 50

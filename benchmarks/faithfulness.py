@@ -39,11 +39,12 @@ sys.path[:0] = [str(ROOT / "handler"), str(ROOT / "training")]
 
 from demo_text import SPLIT, download, read_sentences  # noqa: E402
 from intgrads.archive import open_archive, write_archive  # noqa: E402
-from intgrads.attribution import Path as IntegrationPath  # noqa: E402
-from intgrads.attribution import PathIntegral, integrate  # noqa: E402
-from intgrads.groups import GroupValues, group_values  # noqa: E402
+from intgrads.integral.attribution import PathIntegral  # noqa: E402
+from intgrads.integral.batches import integrate  # noqa: E402
+from intgrads.integral.groups import GroupValues, group_values  # noqa: E402
+from intgrads.integral.path import StraightPath  # noqa: E402
+from intgrads.integral.quadrature import quadrature  # noqa: E402
 from intgrads.models.family import Order  # noqa: E402
-from intgrads.quadrature import quadrature  # noqa: E402
 from intgrads.request import Call, parse_request  # noqa: E402
 from intgrads.settings import Settings  # noqa: E402
 from intgrads.subjects import Classifier, Subject  # noqa: E402
@@ -99,7 +100,7 @@ class Ablation:
         assert subject.family is not None
         self.forward = subject.bind(module)
         self.x, self.baseline = subject.path()
-        integral = PathIntegral(IntegrationPath(self.x, self.baseline), quadrature("gausslegendre", STEPS), False)
+        integral = PathIntegral(StraightPath(self.x, self.baseline), quadrature("gausslegendre", STEPS), False)
         started = time.perf_counter()
         integrate([self.forward], [integral], ROWS)
         integrated = time.perf_counter()

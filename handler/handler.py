@@ -35,8 +35,8 @@ class IntgradsHandler:
         """
         properties = context.system_properties
         try:
-            from intgrads.devices import pick_device
             from intgrads.service import Service
+            from intgrads.speed.devices import pick_device
 
             device = pick_device(properties.get("gpu_id"))
             self.service = Service.load(Path(properties["model_dir"]), device)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgrads.attribution import integrate
+from intgrads.integral.batches import integrate
 from intgrads.request import Call
 from texts import bert_service, text_call
 from toys import call, encoded, json_call, pixels, refused, small_service, told

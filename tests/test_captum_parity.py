@@ -4,7 +4,7 @@ import pytest
 import torch
 from captum.attr import IntegratedGradients
 from intgrads import METHODS, integrated_gradients
-from intgrads.quadrature import Method
+from intgrads.integral.quadrature import Method
 from toys import small_network
 
 

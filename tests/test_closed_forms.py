@@ -3,7 +3,7 @@
 import pytest
 import torch
 from intgrads import METHODS, integrated_gradients
-from intgrads.quadrature import Method
+from intgrads.integral.quadrature import Method
 from toys import Cubic, Linear, Quadratic
 
 SHAPE = (1, 3, 4, 5)

@@ -5,10 +5,10 @@ import copy
 import pytest
 import timm
 import torch
-from intgrads.convolutions import Convolution, replace_convolutions
-from intgrads.devices import memory_of_a_row
-from intgrads.precision import at_precision
-from intgrads.preparation import prepare
+from intgrads.speed.convolutions import Convolution, replace_convolutions
+from intgrads.speed.devices import memory_of_a_row
+from intgrads.speed.precision import at_precision
+from intgrads.speed.preparation import prepare
 from test_folding import assert_same
 from torch import nn
 

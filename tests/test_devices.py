@@ -5,8 +5,8 @@ import sys
 
 import pytest
 import torch
-from intgrads import devices
-from intgrads.devices import chunk_rows, memory_of_a_row, pick_device, set_threads
+from intgrads.speed import devices
+from intgrads.speed.devices import chunk_rows, memory_of_a_row, pick_device, set_threads
 from torch import nn
 
 
@@ -37,7 +37,7 @@ def test_threads_are_shared_among_workers(monkeypatch: pytest.MonkeyPatch) -> No
 
 SERVER = """
 import subprocess, sys
-program = "from intgrads.devices import _workers; print(flush=True); input(); print(_workers(), flush=True); input()"
+program = "from intgrads.speed.devices import _workers as w; print(flush=1); input(); print(w(), flush=1); input()"
 sleeping, ended = subprocess.Popen(["sleep", "600"]), subprocess.Popen(["true"])
 workers = [
     subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -3,8 +3,8 @@
 import pytest
 import timm
 import torch
-from intgrads.folding import fold
 from intgrads.models import bit, lanet
+from intgrads.speed.folding import fold
 from networks import BIT_SMALL, LANET_SMALL, random_bit, random_lanet
 from timm.layers import BatchNormAct2d
 from timm.models.resnetv2 import ResNetV2

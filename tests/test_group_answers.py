@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from intgrads.groups import group_values
+from intgrads.integral.groups import group_values
 from intgrads.run_lengths import encode_mask
 from PIL import Image
 from safetensors.torch import load

@@ -5,9 +5,9 @@ import copy
 import pytest
 import timm
 import torch
-from intgrads.devices import memory_of_a_row
-from intgrads.group_norm import GroupNormReLU, replace_group_norm
-from intgrads.preparation import prepare
+from intgrads.speed.devices import memory_of_a_row
+from intgrads.speed.group_norm import GroupNormReLU, replace_group_norm
+from intgrads.speed.preparation import prepare
 from timm.layers import GroupNormAct
 from torch import Tensor, nn
 

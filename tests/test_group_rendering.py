@@ -2,7 +2,7 @@
 
 import numpy as np
 from intgrads.group_rendering import group_map, signed_colour
-from intgrads.groups import group_values
+from intgrads.integral.groups import group_values
 from intgrads.rendering import SHORTEST_SIDE
 
 GREY = np.full((40, 60, 3), 128, np.uint8)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from intgrads import integrated_gradients
-from intgrads.groups import GroupValues, group_values
+from intgrads.integral.groups import GroupValues, group_values
 from numpy.typing import NDArray
 from toys import Linear, Quadratic
 

@@ -43,7 +43,7 @@ from intgrads.embeddings import EmbeddingLayer
 from intgrads.labels import Labels
 from intgrads.models.bert import cls_classifier
 from intgrads.models.text import TextClassifier, TextSpec
-from intgrads.preparation import prepare_linear
+from intgrads.speed.preparation import prepare_linear
 from intgrads.request import Call
 from intgrads.service import Service
 from intgrads.settings import Settings

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 from intgrads import integrated_gradients
-from intgrads.attribution import Path, PathIntegral
-from intgrads.quadrature import quadrature
+from intgrads.integral.attribution import PathIntegral
+from intgrads.integral.path import StraightPath
+from intgrads.integral.quadrature import quadrature
 from torch import Tensor, nn
 from toys import json_call, pixels, small_network, small_service, told
 
@@ -62,7 +63,7 @@ def test_other_failures_are_not_taken_for_it() -> None:
 
 
 def test_gradients_that_nobody_asked_for_are_not_kept() -> None:
-    path = Path(torch.ones(1000), torch.zeros(1000), (0,))
+    path = StraightPath(torch.ones(1000), torch.zeros(1000), (0,))
     for keep in (True, False):
         integral = PathIntegral(path, quadrature("gausslegendre", 20), keep_gradients=keep)
         for alpha in integral.next_alphas():

@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 from intgrads import integrated_gradients
-from intgrads.precision import PRECISIONS, Precision, at_precision
-from intgrads.preparation import prepare
+from intgrads.speed.precision import PRECISIONS, Precision, at_precision
+from intgrads.speed.preparation import prepare
 from torch import nn
 from toys import call, encoded, pixels, small_network, small_service, told
 

@@ -3,8 +3,8 @@
 import pytest
 import timm
 import torch
-from intgrads.preparation import prepare
-from intgrads.products import Product
+from intgrads.speed.preparation import prepare
+from intgrads.speed.products import Product
 from test_folding import assert_same, with_statistics
 from toys import small_network
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from intgrads import products
-from intgrads.products import Product, replace_linear
-from intgrads.small_maps import MapProduct, PixelProduct, replace_small_convolutions
+from intgrads.speed import products
+from intgrads.speed.products import Product, replace_linear
+from intgrads.speed.small_maps import MapProduct, PixelProduct, replace_small_convolutions
 from test_folding import assert_same
 from torch import nn
 

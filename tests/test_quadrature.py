@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from intgrads.quadrature import METHODS, Method, quadrature
+from intgrads.integral.quadrature import METHODS, Method, quadrature
 
 DEGREES: dict[Method, int] = {
     "riemann_left": 0,

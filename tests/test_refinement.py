@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intgrads import Attribution, integrated_gradients
-from intgrads.convergence import RELATIVE_ERROR, Samples
-from intgrads.refinement import LEAST_REFINEMENT, Refinement
+from intgrads.integral.convergence import RELATIVE_ERROR, Samples
+from intgrads.integral.refinement import LEAST_REFINEMENT, Refinement
 from torch import Tensor, nn
 from toys import Linear, call, encoded, json_call, pixels, small_network, small_service, told
 
@@ -165,7 +165,7 @@ def test_weights_are_positive_and_sum_to_one_whatever_the_slope(seed: int, jumps
     assert (rule.weights > 0).all()
     known = samples(nodes)
     delta = rule.weights @ known.slopes[:, 0] - known.difference[0]
-    assert abs(delta) <= refinement.local_error(known)[0] + 1e-12
+    assert abs(delta) <= refinement.error(known)[0] + 1e-12
 
 
 def ask(**options: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from intgrads.space_to_depth import SpaceToDepthConvolution, fits, replace_strided_convolutions
+from intgrads.speed.space_to_depth import SpaceToDepthConvolution, fits, replace_strided_convolutions
 from test_folding import assert_same
 from torch import nn
 

@@ -8,8 +8,8 @@ import copy
 import pytest
 import timm
 import torch
-from intgrads.precision import PRECISIONS, at_precision
-from intgrads.preparation import prepare
+from intgrads.speed.precision import PRECISIONS, at_precision
+from intgrads.speed.preparation import prepare
 from timm.models import model_entrypoint
 from torch import Tensor, nn
 

@@ -5,9 +5,9 @@ import logging
 import pytest
 import timm
 import torch
-from intgrads import preparation
-from intgrads.precision import PRECISIONS, at_precision
-from intgrads.preparation import prepare
+from intgrads.speed import preparation
+from intgrads.speed.precision import PRECISIONS, at_precision
+from intgrads.speed.preparation import prepare
 from test_folding import assert_same, with_statistics
 from timm.layers import GroupNormAct, StdConv2dSame
 from torch import Tensor, nn

@@ -8,21 +8,37 @@ The attribution core runs by itself, in a notebook as in the server::
     result.integrated_gradients, result.convergence_delta
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from intgrads.quadrature import METHODS, Rule, quadrature
+from intgrads.integral.quadrature import METHODS, Rule, quadrature
 
 if TYPE_CHECKING:
-    from intgrads.attribution import Attribution, integrated_gradients
+    from intgrads.integral.attribution import Attribution
+    from intgrads.integral.groups import GroupValues, group_values
+    from intgrads.integral.integrated_gradients import integrated_gradients
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "Attribution", "Rule", "integrated_gradients", "quadrature"]
+__all__ = [
+    "METHODS",
+    "Attribution",
+    "GroupValues",
+    "Rule",
+    "group_values",
+    "integrated_gradients",
+    "quadrature",
+]
+
+_PLACES = {
+    "Attribution": "attribution",
+    "GroupValues": "groups",
+    "group_values": "groups",
+    "integrated_gradients": "integrated_gradients",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the core when it is first asked for: PyTorch takes seconds, and ``archive.sh --help`` does without."""
-    if name not in __all__:
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from intgrads import attribution
-
-    return getattr(attribution, name)
+    return getattr(import_module(f"intgrads.integral.{_PLACES[name]}"), name)

@@ -23,8 +23,8 @@ from intgrads.models.image import ImageClassifier
 from intgrads.models.text import TextClassifier, TextSpec
 from intgrads.outputs import Outputs, check_outputs
 from intgrads.pictures import PictureSpec
-from intgrads.preparation import prepare, prepare_linear
 from intgrads.settings import Settings
+from intgrads.speed.preparation import prepare, prepare_linear
 
 MANIFEST = "intgrads.json"
 LABELS = "labels.json"

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import find_boundaries
 
-from intgrads.groups import GroupValues
+from intgrads.integral.groups import GroupValues
 from intgrads.rendering import drawing_scale
 
 COLOURS = "RdBu"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from intgrads.group_rendering import ranking, signed_colour
-from intgrads.groups import Family, GroupValues
+from intgrads.integral.groups import Family, GroupValues
 from intgrads.outputs import LIKELY
 from intgrads.rendering import to_png
 from intgrads.segmentation.instances import Instances

@@ -20,14 +20,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from intgrads.baselines import ImageBaseline, TextBaseline
 from intgrads.errors import RequestError
+from intgrads.integral.nodes import Nodes
+from intgrads.integral.quadrature import Method, quadrature
+from intgrads.integral.refinement import LEAST_REFINEMENT, Refinement
 from intgrads.picture_groups import MOST_GROUPS, PictureGroups, SuperpixelMethod, callers_groups, segments, superpixels
 from intgrads.pictures import Picture, PictureSpec, array_picture, decode_label_map, decode_picture
-from intgrads.precision import Precision
-from intgrads.quadrature import Method, Rule, quadrature
-from intgrads.refinement import LEAST_REFINEMENT, Refinement
 from intgrads.segmentation.instances import Instances
 from intgrads.sentences import Sentence, decode_text
 from intgrads.settings import Settings
+from intgrads.speed.precision import Precision
 from intgrads.text_groups import CharacterSpan, TextGroups, callers_spans, token_groups
 
 Format = Literal["gzip", "safetensors", "npz", "json", "png", "html"]
@@ -197,8 +198,8 @@ class Request(BaseModel):
     fields: list[Any] | None = Field(None, description=_FIELDS)
     format: Format = Field(description=_FORMAT)
 
-    def nodes(self) -> Rule | Refinement:
-        """Return the rule of quadrature that was asked for."""
+    def nodes(self) -> Nodes:
+        """Return the rule or the refinement that was asked for."""
         if self.tolerance is None:
             return quadrature(self.method, self.n_steps)
         return Refinement(self.tolerance, self.max_evaluations, self.n_steps)

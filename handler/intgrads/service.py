@@ -22,17 +22,18 @@ import torch
 from torch import Tensor, nn
 
 from intgrads.archive import open_archive, read_manifest
-from intgrads.attribution import Attribution, PathIntegral, integrate, is_out_of_memory
-from intgrads.attribution import Path as IntegrationPath
-from intgrads.convergence import RELATIVE_ERROR
-from intgrads.devices import MOST_ROWS, OnDevice, chunk_rows, memory_of_a_row, set_threads
 from intgrads.errors import RequestError
-from intgrads.groups import Family, GroupValues, group_values
+from intgrads.integral.attribution import Attribution, PathIntegral
+from intgrads.integral.batches import integrate, is_out_of_memory
+from intgrads.integral.convergence import RELATIVE_ERROR
+from intgrads.integral.groups import Family, GroupValues, group_values
+from intgrads.integral.path import StraightPath
 from intgrads.outputs import predicted_labels, probabilities
-from intgrads.precision import Precision, at_precision
 from intgrads.request import Call, Request, parse_request
 from intgrads.response import Answer, Reply, answer_reply, error_reply
 from intgrads.settings import Settings
+from intgrads.speed.devices import MOST_ROWS, OnDevice, chunk_rows, memory_of_a_row, set_threads
+from intgrads.speed.precision import Precision, at_precision
 from intgrads.subjects import AnyClassifier, Classifier, Subject
 
 logger = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ class Service(Generic[AnyClassifier]):
         forward = subject.bind(self._module(0, request.precision))
         x, baseline = subject.path()
         integral = PathIntegral(
-            IntegrationPath(x.to(self.device), baseline.to(self.device), targets or subject.targets),
+            StraightPath(x.to(self.device), baseline.to(self.device), targets or subject.targets),
             request.nodes(),
             keep_gradients=request.tensors[1] in request.sent_tensors(),
         )
@@ -344,7 +345,7 @@ class Service(Generic[AnyClassifier]):
             request.tensors[1]: lambda: cut(attribution.gradients),
             "step_sizes": lambda: torch.from_numpy(attribution.step_sizes).float()[:, None],
             "intermediates": lambda: torch.stack(
-                [integral.point(alpha).cpu() for alpha in attribution.alphas.tolist()]
+                [integral.path.point(alpha).cpu() for alpha in attribution.alphas.tolist()]
             ),
             "alphas": lambda: torch.from_numpy(attribution.alphas).float()[:, None],
             "output": lambda: attribution.output[None],

@@ -6,8 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from intgrads.integral.quadrature import Method
 from intgrads.outputs import Outputs
-from intgrads.quadrature import Method
 
 
 def _split(value: object) -> object:

@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from intgrads.attribution import Attribution
-from intgrads.groups import Family, GroupValues
+from intgrads.integral.attribution import Attribution
+from intgrads.integral.groups import Family, GroupValues
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.request import Request

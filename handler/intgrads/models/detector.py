@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from intgrads.errors import RequestError
-from intgrads.groups import Family
+from intgrads.integral.groups import Family
 from intgrads.labels import Labels
 from intgrads.models.image import SentPicture
 from intgrads.outputs import Outputs

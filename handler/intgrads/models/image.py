@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from intgrads.attribution import Attribution
 from intgrads.baselines import image_baseline
 from intgrads.errors import RequestError
 from intgrads.group_rendering import group_map
-from intgrads.groups import Family, GroupValues
 from intgrads.instance_rendering import instance_map
+from intgrads.integral.attribution import Attribution
+from intgrads.integral.groups import Family, GroupValues
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.pages import groups_section, instances_section, picture_section

@@ -47,13 +47,13 @@ class StandardisedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve."""
-        return functional.conv2d(x, standardised(self.weight))
+        return functional.conv2d(x, self.applied_weight(self.weight))
 
-
-def standardised(weight: Tensor) -> Tensor:
-    """Return the weights that are applied, (outputs, inputs, 1, 1)."""
-    deviation, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
-    return (weight - mean) / (deviation + 1e-5)
+    @staticmethod
+    def applied_weight(weight: Tensor) -> Tensor:
+        """Return the weights that are applied, (outputs, inputs, 1, 1), given those that were learned."""
+        deviation, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
+        return (weight - mean) / (deviation + 1e-5)
 
 
 class Preparation(nn.Module):

@@ -11,18 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from intgrads.attribution import Attribution
 from intgrads.baselines import TOKEN_BASELINES, drawn_baseline
 from intgrads.embeddings import EmbeddingLayer, FromEmbeddings
 from intgrads.errors import RequestError
-from intgrads.groups import Family, GroupValues
+from intgrads.integral.attribution import Attribution
+from intgrads.integral.groups import Family, GroupValues
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.pages import groups_section, phrases_section, text_section
-from intgrads.precision import Between
 from intgrads.request import Request, TextRequest
 from intgrads.sentences import Sentence, tokenise
 from intgrads.settings import Settings
+from intgrads.speed.precision import Between
 from intgrads.text_groups import TextGroups
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from intgrads.attribution import evaluation_mode
-from intgrads.convolutions import replace_convolutions
-from intgrads.folding import fold
-from intgrads.group_norm import replace_group_norm
-from intgrads.products import replace_linear
-from intgrads.small_maps import replace_small_convolutions
-from intgrads.space_to_depth import replace_strided_convolutions
+from intgrads.integral.integrated_gradients import evaluation_mode
+from intgrads.speed.convolutions import replace_convolutions
+from intgrads.speed.folding import fold
+from intgrads.speed.group_norm import replace_group_norm
+from intgrads.speed.products import replace_linear
+from intgrads.speed.small_maps import replace_small_convolutions
+from intgrads.speed.space_to_depth import replace_strided_convolutions
 
 logger = logging.getLogger(__name__)
 

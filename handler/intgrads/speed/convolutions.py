@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from intgrads.layers import layers
+from intgrads.speed.layers import layers
 
 Kind = TypeVar("Kind", bound=nn.Conv2d)
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from intgrads.convolutions import Convolution, gradient_of_input
-from intgrads.layers import layers
-from intgrads.products import Product, by_rows
+from intgrads.speed.convolutions import Convolution, gradient_of_input
+from intgrads.speed.layers import layers
+from intgrads.speed.products import Product, by_rows
 
 Precision = Literal["float32", "hybrid", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -29,7 +29,7 @@ def at_precision(module: nn.Module, precision: Precision) -> nn.Module:
     Parameters
     ----------
     module : nn.Module
-        As :func:`intgrads.preparation.prepare` makes it. Left as it is, and returned itself for ``float32``.
+        As :func:`intgrads.speed.preparation.prepare` makes it. Left as it is, and returned itself for ``float32``.
     precision : str
         ``hybrid`` shares the weights of the module; ``bfloat16`` has its own, of half their size.
 

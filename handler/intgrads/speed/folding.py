@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from timm.layers import BatchNormAct2d, Conv2dSame, StdConv2d
@@ -18,11 +18,21 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from intgrads.convolutions import remade
-from intgrads.layers import layers
-from intgrads.models.lanet import StandardisedConv2d, standardised
+from intgrads.speed.convolutions import remade
+from intgrads.speed.layers import layers
 
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Standardised(Protocol):
+    """A convolution of ours whose weights are not those that it applies."""
+
+    weight: Tensor
+
+    def applied_weight(self, weight: Tensor) -> Tensor:
+        """Return what is applied where its weight has these values, of the same shape."""
+        ...
 
 
 class _LayersAsLeaves(fx.Tracer):
@@ -63,8 +73,8 @@ def fold(module: nn.Module) -> nn.Module:
 def fold_standardisation(module: nn.Module) -> None:
     """Replace, in place, each weight-standardised convolution by a plain one."""
     for parent, name, layer in layers(module):
-        if isinstance(layer, StandardisedConv2d):
-            weight = standardised(layer.weight.detach().double())
+        if isinstance(layer, Standardised):
+            weight = layer.applied_weight(layer.weight.detach().double())
         elif type(layer) is StdConv2d:
             weight = layer.weight.detach().double().flatten(1)[None]
             weight = functional.batch_norm(weight, None, None, training=True, momentum=0.0, eps=layer.eps)

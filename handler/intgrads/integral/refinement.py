@@ -15,13 +15,12 @@ an end of the path it lies, as with networks that normalise their input's scale 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
-from intgrads.convergence import EIGHTHS, Samples, summed
-from intgrads.quadrature import Rule
+from intgrads.integral.convergence import EIGHTHS, Samples, summed
+from intgrads.integral.nodes import Bend
+from intgrads.integral.quadrature import Rule
 
 LEAST_REFINEMENT = 2 * EIGHTHS + 1
 """Nodes of the first round: a panel in each eighth of the path."""
@@ -34,9 +33,6 @@ SHARE = 0.3
 
 LEAST_WIDTH = 2.0**-44
 """No panel is made narrower: beside a node of order 1 there are no more points between."""
-
-Bend = Callable[[float, float, float], NDArray[np.float64]]
-"""From a panel's nodes a, m, b to the L1 norm of (g(a) - 2 g(m) + g(b)) / 4 times (x - x'), for each target, (T,)."""
 
 TRAPEZOID = np.array([1, 2, 1]) / 4
 SIMPSON = np.array([1, 4, 1]) / 6
@@ -55,9 +51,12 @@ class Refinement:
         Nodes of the first round, rounded up to a multiple of 16, and one.
     """
 
+    name = "refined"
+    known_weights = None
+
     def __init__(self, tolerance: float, max_evaluations: int, start_nodes: int = 0) -> None:
         self.tolerance = tolerance
-        self.max_evaluations = max_evaluations
+        self.most = max_evaluations
         wanted = -(-max(start_nodes - 1, 1) // (2 * EIGHTHS))
         most = max(1, (max_evaluations - 1) // (2 * EIGHTHS))
         panels = EIGHTHS * min(wanted, most)
@@ -87,7 +86,7 @@ class Refinement:
         worst[self._panels[:, 2] - self._panels[:, 0] <= LEAST_WIDTH] = 0
         order = np.argsort(-worst, kind="stable")
         several = int(np.searchsorted(np.cumsum(worst[order]), SHARE * worst.sum())) + 1
-        affordable = (self.max_evaluations - len(samples.alphas)) // 2
+        affordable = (self.most - len(samples.alphas)) // 2
         chosen = order[: min(several, affordable)]
         chosen = chosen[worst[chosen] > 0]
         if not len(chosen):
@@ -99,10 +98,15 @@ class Refinement:
         nodes: list[float] = np.sort(np.concatenate([left[:, 1], right[:, 1]])).tolist()
         return nodes
 
-    def local_error(self, samples: Samples) -> NDArray[np.float64]:
+    def error(self, samples: Samples) -> NDArray[np.float64]:
         """Return the sum over the parts of the path of the absolute error that the rule makes there, (T,)."""
         errors, _ = self._errors(samples)
         return summed(errors, self._panels[:, 1])
+
+    def converged(self, samples: Samples, delta: NDArray[np.float64]) -> NDArray[np.bool_]:  # noqa: ARG002
+        """Return whether the local error met the tolerance, (T,)."""
+        met: NDArray[np.bool_] = self.error(samples) <= samples.allowed(self.tolerance)
+        return met
 
     def rule(self, samples: Samples) -> Rule:
         """Return the nodes and weights that the panels make up."""

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from intgrads.convolutions import pads_with_zeros
-from intgrads.products import Product
+from intgrads.speed.convolutions import pads_with_zeros
+from intgrads.speed.products import Product
 
 MOST_GROWTH = 2.0
 """Largest dense matrix, in multiples of the kernel it replaces; beyond, what padding saves is lost in weights."""

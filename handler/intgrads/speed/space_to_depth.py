@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from intgrads.convolutions import Convolution, pads_with_zeros, remade
-from intgrads.layers import layers
+from intgrads.speed.convolutions import Convolution, pads_with_zeros, remade
+from intgrads.speed.layers import layers
 
 FEW_CHANNELS = 4
 """Most channels of a picture; with eight there is little left to gain."""

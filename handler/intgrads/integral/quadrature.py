@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import roots_legendre
 
+from intgrads.integral.convergence import RELATIVE_ERROR, Samples, local_error
+
 Method = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
 METHODS: tuple[str, ...] = get_args(Method)
 
@@ -27,13 +29,48 @@ class Rule:
         Nodes in [0, 1], increasing.
     weights : ndarray, (n,), float64
         Weight of each node; they sum to 1.
+    name : str
+        As answers call it.
     """
 
     alphas: NDArray[np.float64]
     weights: NDArray[np.float64]
+    name: str = ""
 
     def __len__(self) -> int:
         return len(self.alphas)
+
+    @property
+    def most(self) -> int:
+        """Its nodes."""
+        return len(self)
+
+    @property
+    def known_weights(self) -> dict[float, float]:
+        """The weight of each node."""
+        return dict(zip(self.alphas.tolist(), self.weights.tolist(), strict=True))
+
+    def start(self) -> list[float]:
+        """Return its nodes, all in one round."""
+        nodes: list[float] = self.alphas.tolist()
+        return nodes
+
+    def more(self, samples: Samples, bend: object) -> list[float]:  # noqa: ARG002
+        """Return no further nodes."""
+        return []
+
+    def rule(self, samples: Samples) -> Rule:  # noqa: ARG002
+        """Return itself."""
+        return self
+
+    def error(self, samples: Samples) -> NDArray[np.float64]:
+        """Return the local error, (T,), as the trapezoid over its nodes makes it."""
+        return local_error(samples)
+
+    def converged(self, samples: Samples, delta: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return whether the convergence delta is at most 5 % of the difference, (T,)."""
+        near: NDArray[np.bool_] = np.abs(delta) <= samples.allowed(RELATIVE_ERROR)
+        return near
 
 
 def quadrature(method: Method, n_steps: int) -> Rule:
@@ -59,10 +96,10 @@ def quadrature(method: Method, n_steps: int) -> Rule:
 
     if method == "gausslegendre":
         nodes, weights = roots_legendre(n_steps)
-        return Rule((nodes + 1) / 2, weights / 2)
+        return Rule((nodes + 1) / 2, weights / 2, method)
     if method == "riemann_trapezoid":
         weights = np.full(n_steps, 1 / (n_steps - 1))
         weights[[0, -1]] /= 2
-        return Rule(np.linspace(0, 1, n_steps), weights)
+        return Rule(np.linspace(0, 1, n_steps), weights, method)
     offset = {"riemann_left": 0.0, "riemann_middle": 0.5, "riemann_right": 1.0}[method]
-    return Rule((np.arange(n_steps) + offset) / n_steps, np.full(n_steps, 1 / n_steps))
+    return Rule((np.arange(n_steps) + offset) / n_steps, np.full(n_steps, 1 / n_steps), method)

@@ -14,7 +14,7 @@ from timm.layers import GroupNormAct
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from intgrads.layers import layers
+from intgrads.speed.layers import layers
 
 
 class _GroupNormReLU(torch.autograd.Function):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from intgrads.layers import layers
+from intgrads.speed.layers import layers
 
 
 def available() -> bool:

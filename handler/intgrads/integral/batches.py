@@ -1,0 +1,142 @@
+"""Points of one path or several through a network, in batches that memory holds, on one device or several."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from intgrads.integral.attribution import PathIntegral
+
+logger = logging.getLogger(__name__)
+
+Forward = Callable[[Tensor], Tensor]
+"""A network: (B, *shape) to logits (B, C), differentiable, each row independent of the others."""
+
+
+def evaluate(
+    forward: Forward,
+    integrals: Sequence[PathIntegral],
+    rows: Sequence[tuple[int, float]],
+    before_pass: Callable[[], None] = lambda: None,
+) -> list[Tensor]:
+    """Compute outputs and gradients at some points in one batch, and hand the outputs to their integrals.
+
+    Parameters
+    ----------
+    forward : Forward
+    integrals : sequence of PathIntegral
+    rows : sequence of (int, float)
+        Index of the integral and the point's alpha.
+    before_pass : callable, optional
+        Called before each pass through the network; raising leaves the integrals as they were.
+
+    Returns
+    -------
+    list of Tensor, (T, *shape)
+        The gradients of each row.
+    """
+    before_pass()
+    points = torch.stack([integrals[i].path.point(alpha) for i, alpha in rows]).requires_grad_()
+    logits = forward(points)
+    for (i, alpha), row in zip(rows, logits.detach(), strict=True):
+        integrals[i].add_output(alpha, row)
+    targets = [integrals[i].targets or () for i, _ in rows]
+    rounds = max(map(len, targets))
+    gradients = []
+    for t in range(rounds):
+        before_pass()
+        # A path with fewer targets than its neighbours repeats its last one; the surplus is cut off below.
+        column = torch.tensor([row[min(t, len(row) - 1)] for row in targets], device=logits.device)
+        chosen = logits.gather(1, column[:, None]).sum()
+        gradients.append(torch.autograd.grad(chosen, points, retain_graph=t < rounds - 1)[0])
+    return [torch.stack([g[r] for g in gradients[: len(targets[r])]]) for r in range(len(rows))]
+
+
+def integrate(
+    forwards: Sequence[Forward],
+    integrals: Sequence[PathIntegral],
+    chunk_rows: int,
+    before_pass: Callable[[], None] = lambda: None,
+) -> None:
+    """Integrate along several paths, the points of all of them sharing batches.
+
+    Parameters
+    ----------
+    forwards : sequence of Forward
+        The network in evaluation mode, parameters frozen; several where copies of it, on other devices say, share the
+        points out among them. Each copy then has a thread of its own.
+    integrals : sequence of PathIntegral
+        Over paths of one shape; complete afterwards.
+    chunk_rows : int
+        Points a batch at most, of one copy: what bounds memory. Halved where memory runs out all the same. The result
+        depends on it only by float32 rounding.
+    before_pass : callable, optional
+        Called before each pass through the network, forward or backward; raising stops the integration and leaves
+        incomplete the integrals whose points were not all reached.
+    """
+    queue: deque[tuple[int, float]] = deque()
+    unanswered = dict.fromkeys(range(len(integrals)), 0)
+
+    def ask(i: int) -> None:
+        alphas = integrals[i].next_alphas()
+        unanswered[i] = len(alphas)
+        queue.extend((i, alpha) for alpha in alphas)
+
+    def attempt(forward: Forward, rows: list[tuple[int, float]]) -> list[Tensor] | None:
+        """Return the gradients of some rows; None where memory ran out."""
+        try:
+            return evaluate(forward, integrals, rows, before_pass)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(rows) == 1:
+                raise
+            return None
+
+    for i in unanswered:
+        ask(i)
+    if len(forwards) > 1:
+        queue = deque(sorted(queue, key=lambda row: row[1] != 1))
+    with ThreadPoolExecutor(len(forwards)) as threads:
+        run = threads.map if len(forwards) > 1 else map
+        while queue:
+            chunks = _chunks(queue, integrals, chunk_rows, len(forwards))
+            failed = []
+            for rows, gradients in zip(chunks, run(attempt, forwards, chunks), strict=True):
+                if gradients is None:
+                    failed.append(rows)
+                    continue
+                for (i, alpha), gradient in zip(rows, gradients, strict=True):
+                    integrals[i].add_gradient(alpha, gradient)
+                    unanswered[i] -= 1
+                    if not unanswered[i]:
+                        ask(i)
+            for rows in reversed(failed):
+                queue.extendleft(reversed(rows))
+                chunk_rows = len(rows) // 2
+                logger.warning("out of memory with %d points a batch; going on with %d", len(rows), chunk_rows)
+
+
+def _chunks(
+    queue: deque[tuple[int, float]], integrals: Sequence[PathIntegral], chunk_rows: int, copies: int
+) -> list[list[tuple[int, float]]]:
+    """Take off the queue what each copy of the network computes next.
+
+    Several copies must all know the targets. A path whose target is the predicted class gets it with x: those points,
+    which then lead the queue, go first and alone.
+    """
+    if copies > 1 and any(integral.targets is None for integral in integrals):
+        shares = [min(chunk_rows, len(integrals))]
+    else:
+        shares = [min(chunk_rows, -(-len(queue) // copies))] * copies
+    chunks = [[queue.popleft() for _ in range(min(share, len(queue)))] for share in shares]
+    return [rows for rows in chunks if rows]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on a GPU or a CPU."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(w in str(error) for w in words)

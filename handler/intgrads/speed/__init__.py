@@ -1,0 +1,1 @@
+"""What makes a network fast without changing its function, and where and how precisely it computes."""
