@@ -435,7 +435,7 @@ class TextRequest(Request):
     takes = "text"
     how_to_send = (
         "send a text as `curl -T review.txt -H 'Content-Type: text/plain'`, as a form `curl -F data=@review.txt` or "
-        "`-F sequence='…'`, or as JSON with `sequence` and `-H 'Content-Type: application/json'`"
+        "`--form-string sequence='…'`, or as JSON with `sequence` and `-H 'Content-Type: application/json'`"
     )
     input_field = "sequence"
     tensors = get_args(TextTensorField)

@@ -159,11 +159,13 @@ def _find(word: str, text: str, place: int) -> tuple[int, int]:
 def token_groups(spans: list[CharacterSpan], offsets: NDArray[np.int64], tokens: list[str]) -> TextGroups:
     """Turn runs of characters into runs of tokens, add the single tokens before them and the whole text after.
 
+    Every token is a group, special ones too, so that the groups cover all of the input.
+
     Parameters
     ----------
     spans : list of CharacterSpan
     offsets : ndarray, (L, 2)
-        Characters of each token; empty for special tokens, which only the whole text has.
+        Characters of each token; empty for special tokens, which are in their own group and in the whole text alone.
     tokens : list of str, length L
 
     Raises
@@ -173,7 +175,7 @@ def token_groups(spans: list[CharacterSpan], offsets: NDArray[np.int64], tokens:
     """
     spoken = np.flatnonzero(offsets[:, 0] < offsets[:, 1])
     starts, ends = offsets[spoken].T
-    kinds, labels, runs = ["token"] * len(spoken), [tokens[k] for k in spoken], [(k, k + 1) for k in spoken.tolist()]
+    kinds, labels, runs = ["token"] * len(tokens), list(tokens), [(k, k + 1) for k in range(len(tokens))]
     lost, widened = 0, 0
     for span in spans:
         touched = spoken[(starts < span.end) & (ends > span.start)]

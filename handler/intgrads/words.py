@@ -1,19 +1,23 @@
 """Words: what a reader takes for one, which tokens make it up, and sums over them.
 
 A tokeniser cuts words into pieces and some write several signs as one token, so that figures by token are hard to
-read. A word here is a run of letters and digits, with apostrophes inside it ("isn't"), or a run of other signs.
+read. Words here are those of Unicode's rules (Standard Annex 29), as the library ICU finds them, which knows the words
+of Chinese, Japanese, Thai, Lao, Khmer and Burmese from dictionaries: "isn't" is one, "3.14" is one, an emoji is one
+with all that joins it. A run of other signs ("...", "?!") is one as well, where the rules would have each by itself.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from icu4py.breakers import WordBreaker
 from numpy.typing import NDArray
 
-_WORD = re.compile(r"\w{1,100}(?:['’]\w{1,100}){0,3}|[^\w\s]{1,100}")
-"""Bounded, since an array of strings takes the longest one's room for each; a longer run is cut into several words."""
+LONGEST_WORD = 100
+"""Characters; a longer run is cut into several words, since an array of strings takes the longest one's room for each.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,34 @@ class Words:
         return summed
 
 
+def _words(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the first character of each word and the one after its last: in order, all that is no space."""
+    run = (0, 0)  # of signs, that may go on
+    end = 0
+    # Pieces, not their places: those count UTF-16 units, two for each character beyond the first plane.
+    for piece in WordBreaker(text, "root"):
+        end += len(piece)
+        start = end - len(piece.lstrip())  # a mark upon a space is of its piece
+        signs = _is_signs(piece)
+        if signs and start == run[1]:
+            run = run[0], end
+            continue
+        yield from _cut(*run)
+        run = (start, end) if signs else (end, end)
+        if not signs:
+            yield from _cut(start, end)
+    yield from _cut(*run)
+
+
+def _is_signs(piece: str) -> bool:
+    """Whether a piece is neither letters, digits nor an emoji, each of which stands by itself."""
+    return not any(sign.isalnum() or sign == "\ufe0f" or "\U0001f000" <= sign <= "\U0001faff" for sign in piece)
+
+
+def _cut(start: int, end: int) -> Iterator[tuple[int, int]]:
+    return ((place, min(place + LONGEST_WORD, end)) for place in range(start, end, LONGEST_WORD))
+
+
 def find_words(text: str, offsets: NDArray[np.int64]) -> Words:
     """Find the words of a text and the tokens of each.
 
@@ -54,16 +86,21 @@ def find_words(text: str, offsets: NDArray[np.int64]) -> Words:
     Words
         A token counts to the word in which it begins, or to the next one where it begins between two.
     """
-    found = list(_WORD.finditer(text))
-    ends = np.array([word.end() for word in found], np.int64)
+    found: list[tuple[int, int]] = []
+    last = int(offsets[:, 1].max(initial=0))
+    for word in _words(text):
+        found.append(word)
+        if word[0] >= last:  # of a text that is cut
+            break
+    ends = np.array([end for _, end in found], np.int64)
     tokens: dict[int, list[int]] = {}
     for token, (start, end) in enumerate(offsets.tolist()):
         if start < end and found:
             begin = start + len(text[start:end]) - len(text[start:end].lstrip())
-            word = min(int(np.searchsorted(ends, begin, side="right")), len(found) - 1)
-            tokens.setdefault(word, []).append(token)
+            place = min(int(np.searchsorted(ends, begin, side="right")), len(found) - 1)
+            tokens.setdefault(place, []).append(token)
     return Words(
-        texts=[found[word].group() for word in tokens],
-        offsets=np.array([found[word].span() for word in tokens], np.int64).reshape(-1, 2),
+        texts=[text[slice(*found[place])] for place in tokens],
+        offsets=np.array([found[place] for place in tokens], np.int64).reshape(-1, 2),
         spans=np.array([(own[0], own[-1] + 1) for own in tokens.values()], np.int64).reshape(-1, 2),
     )
