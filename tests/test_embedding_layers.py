@@ -46,7 +46,7 @@ def test_the_layer_is_found_and_gives_the_networks_own_logits(name: str) -> None
     layer = find_embedding_layer(module, inputs)
     assert layer.name == expected
     forward = FromEmbeddings(module, layer, inputs)
-    points = forward.embed(IDS)
+    points = forward.embed()
     assert points.shape == (len(IDS), layer.width)
     own = module(IDS[None]).logits
     torch.testing.assert_close(forward(torch.stack([points, points])), torch.cat([own, own]), rtol=1e-5, atol=1e-6)

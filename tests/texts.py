@@ -23,6 +23,7 @@ from transformers import (
     BertTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     XLNetConfig,
     XLNetForSequenceClassification,
     XLNetTokenizer,
@@ -55,6 +56,17 @@ def small_bert(**options: Any) -> BertForSequenceClassification:
 def small_bert_tokenizer() -> BertTokenizer:
     """Return its tokeniser."""
     return BertTokenizer(vocab=VOCABULARY, model_max_length=LONGEST)
+
+
+def plain_tokenizer(pad: int | None = VOCABULARY["[PAD]"]) -> PreTrainedTokenizerFast:
+    """Return the same without segments, its padding token at a place of the caller's, or none."""
+    words = [word for word in VOCABULARY if word != "[PAD]"]
+    words.insert(len(words) if pad is None else pad, "[PAD]")
+    backend = BertTokenizer(vocab={word: i for i, word in enumerate(words)}).backend_tokenizer
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_input_names=["input_ids", "attention_mask"], model_max_length=LONGEST,
+        pad_token=None if pad is None else "[PAD]", unk_token="[UNK]", mask_token="[MASK]",
+    )  # fmt: skip
 
 
 def small_xlnet() -> XLNetForSequenceClassification:

@@ -19,7 +19,10 @@ ImageBaseline = Literal["black", "zero", "white", "mean", "blur", "noise"]
 IMAGE_BASELINES: tuple[str, ...] = get_args(ImageBaseline)
 
 TokenBaseline = Literal["pad", "unk", "mask", "period"]
-"""Baselines of one token at every place, special ones included, as it leaves the embedding layer there."""
+"""Baselines of one token's word at every place, special ones included, as it leaves the embedding layer there.
+
+Positions, segments and masks are the text's own.
+"""
 TOKEN_BASELINES: tuple[str, ...] = get_args(TokenBaseline)
 
 DrawnBaseline = Literal["zero", "rand-norm", "rand-unif"]

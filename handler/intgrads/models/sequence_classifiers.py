@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from intgrads.checkpoints import CheckpointError
-from intgrads.embeddings import EmbeddingLayer, find_embedding_layer
+from intgrads.embeddings import EmbeddingLayer, check_words_alone, find_embedding_layer, table_of_words
 from intgrads.labels import Labels
 from intgrads.models.family import Ingredients, Order
 from intgrads.models.text import TextClassifier, TextSpec
@@ -30,6 +30,28 @@ if TYPE_CHECKING:
 
 PROBE = "The camera is not good, but I like it."
 """What the network is looked at with when the archive is made."""
+
+SPARE_ROWS, LEAST_SPARE_ROWS = 0.1, 128
+"""How many rows of a table of words may have no token: that part of the tokens, and so many more.
+
+Tables are filled up to a multiple of 8 to 128, which is most in small ones, and keep room for tokens to come: 2 % in
+Phi and DeepSeek, which is most of those that we know.
+"""
+
+NO_TOKEN = -1
+"""Index of the padding token in networks that have none: every token of a text is then one of the text."""
+
+_VOCABULARIES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab*",
+    "*.model",
+    "*.spm",
+    "*.bpe",
+    "*.tiktoken",
+    "tekken.json",
+)
+"""Files in which a tokeniser's vocabulary lies, beside those that its class names."""
 
 _WITHOUT = ("_name_or_path", "transformers_version")
 """Of a configuration: where it was read from and by whom."""
@@ -80,7 +102,7 @@ def read_tokenizer(path: Path, kind: type[PreTrainedTokenizerBase] | None = None
     local = {"local_files_only": True, "trust_remote_code": False}
     with reading(f"the tokeniser {path}"):
         if path.is_dir():
-            return AutoTokenizer.from_pretrained(path, **local)
+            return _in_folder(AutoTokenizer.from_pretrained(path, **local), path)
         if kind is None:
             raise CheckpointError(f"--tokenizer {path}: name the folder that save_pretrained made, not a single file")
         # The class knows its files by their names.
@@ -88,6 +110,17 @@ def read_tokenizer(path: Path, kind: type[PreTrainedTokenizerBase] | None = None
         with tempfile.TemporaryDirectory() as folder:
             shutil.copyfile(path, Path(folder, standard))
             return kind.from_pretrained(folder, **local)
+
+
+def _in_folder(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTokenizerBase:
+    """Return a tokeniser that was read from a folder, which transformers makes up where the folder has none."""
+    names = (*_VOCABULARIES, *tokenizer.vocab_files_names.values())
+    if not any(file for name in names for file in folder.glob(name)):
+        raise CheckpointError(
+            f"{folder} has no vocabulary of a tokeniser (no tokenizer.json, vocab.txt or the like); save the tokeniser "
+            "that the network was trained with there, by its save_pretrained, or name its folder: --tokenizer FOLDER"
+        )
+    return tokenizer
 
 
 def text_ingredients(
@@ -124,7 +157,7 @@ def text_ingredients(
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise CheckpointError(f"{order.model}: its tokeniser has no tokenizer.json; save a fast tokeniser beside it")
-    _check_vocabulary(module, backend.get_vocab_size(), own_vocabulary)
+    _check_vocabulary(order, module, backend.get_vocab(), own_vocabulary)
     named = {"pad": tokenizer.pad_token_id, "unk": tokenizer.unk_token_id, "mask": tokenizer.mask_token_id}
     named["period"] = backend.token_to_id(".")
     limits = (order.settings.max_tokens, tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
@@ -141,11 +174,9 @@ def text_ingredients(
     inputs = spec.inputs(found)
     try:
         layer = find_embedding_layer(module, inputs)
+        check_words_alone(module, layer, inputs, spec.tokens)
     except Exception as error:  # any network may be given, and its forward may do anything
-        kind = getattr(config, "model_type", type(module).__name__)
-        raise CheckpointError(
-            f"{order.model}: texts of the architecture {kind!r} cannot be attributed here: {error}"
-        ) from None
+        raise _not_attributed(order, module, error) from None
     with torch.no_grad():
         outputs = module(**{name: value[None] for name, value in inputs.items()}).logits.shape[1]
         _check_length(order, module, inputs, spec.max_tokens)
@@ -160,13 +191,35 @@ def text_ingredients(
     )
 
 
-def _check_vocabulary(module: nn.Module, words: int, own: bool) -> None:
-    table = module.get_input_embeddings()  # type: ignore[operator]
-    rows = getattr(table, "num_embeddings", words)
+def _not_attributed(order: Order, module: nn.Module, error: Exception) -> CheckpointError:
+    config = getattr(module, "config", None)
+    said = (str(error).strip() or "no reason given").splitlines()[0]
+    if not isinstance(error, ValueError):
+        said = f"it fails on a text ({type(error).__name__}: {said})"
+    if getattr(config, "pad_token_id", None) == NO_TOKEN:
+        said += "; its config.json names no pad_token_id: if it has one, add it there"
+    kind = getattr(config, "model_type", type(module).__name__)
+    return CheckpointError(f"{order.model}: texts of the architecture {kind!r} cannot be attributed here: {said}")
+
+
+def _check_vocabulary(order: Order, module: nn.Module, vocabulary: dict[str, int], own: bool) -> None:
+    try:
+        rows = getattr(table_of_words(module), "num_embeddings", None)
+    except ValueError as error:
+        raise _not_attributed(order, module, error) from None
+    words = max(vocabulary.values(), default=-1) + 1
+    if rows is None:
+        return
     if words > rows or (own and words != rows):
         raise CheckpointError(
             f"the tokeniser has {words} tokens and the network {rows}; give --tokenizer the file that the network was "
             "trained with"
+        )
+    if rows > words * (1 + SPARE_ROWS) + LEAST_SPARE_ROWS:
+        raise CheckpointError(
+            f"the tokeniser has {words} tokens and the network {rows}, which is more than the {SPARE_ROWS:.0%} and "
+            f"{LEAST_SPARE_ROWS} rows that networks keep to spare: it is not the tokeniser that the network was "
+            "trained with; give that one as --tokenizer FOLDER"
         )
 
 
@@ -209,6 +262,7 @@ class SequenceClassifiers:
         tokenizer = read_tokenizer(order.tokenizer or folder)
         labels = order.labels or [str(config.id2label[index]) for index in range(config.num_labels)]
         segments = "token_type_ids" in tokenizer.model_input_names
+        module = in_batches(module)
         return text_ingredients(order, module, config, tokenizer, labels, segments=segments, own_vocabulary=False)
 
     def build(self, architecture: dict[str, Any]) -> nn.Module:
@@ -216,8 +270,20 @@ class SequenceClassifiers:
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         config = AutoConfig.for_model(**architecture)
-        module: nn.Module = AutoModelForSequenceClassification.from_config(config)
-        return module
+        return in_batches(AutoModelForSequenceClassification.from_config(config))
+
+
+def in_batches(module: Any) -> nn.Module:
+    """Return a network that takes batches though it has no padding token, which transformers' classifiers refuse.
+
+    They look for a text's last token by it. Texts here are never padded, and no token is :data:`NO_TOKEN`, so that the
+    last is the last, even where it is the token that ends a text.
+    """
+    config = module.config.get_text_config()
+    if config.pad_token_id is None:
+        config.pad_token_id = NO_TOKEN
+    network: nn.Module = module
+    return network
 
 
 def check_report(report: dict[str, Any], path: Path) -> None:

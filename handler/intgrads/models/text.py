@@ -161,11 +161,10 @@ class Text:
     def path(self) -> tuple[Tensor, Tensor]:
         """Return the text's embeddings and its baseline's, each (L, D)."""
         forward = self.bind(self.network.module)
-        ids = forward.inputs["input_ids"]
-        x = forward.embed(ids)
+        x = forward.embed()
         name = self.request.baseline
         if name in TOKEN_BASELINES:
-            return x, forward.embed(torch.full_like(ids, self.network.text.tokens[name]))
+            return x, forward.embed(self.network.text.tokens[name])
         return x, drawn_baseline(name, self.shape, self.request.seed).to(x)
 
     def probabilities(self, logits: Tensor) -> Tensor:
