@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import re
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -110,6 +112,18 @@ def test_json_is_the_scores_without_the_large_tensors() -> None:
     assert not {*TextRequest.tensors} & content.keys()
     assert len(content["token_scores"]) == len(content["tokens"]) == 14
     assert len(content["word_scores"]) == len(content["words"]) == 10
+
+
+@pytest.mark.parametrize("text", [TEXT, '  <b>good</b> & bad; "x" \n', "good 👍 好 \x00 " + "film " * 60])
+def test_json_and_html_tell_all_of_the_text_that_was_received(text: str) -> None:
+    assert told(ask(sequence=text, format="json"))["text"] == text
+    shown = b"".join(ask(sequence=text, format="html").body).decode().split('<p class="text">')[1].split("</p>")[0]
+    assert unescape(re.sub("<[^>]*>", "", shown)) == text
+
+
+def test_the_hint_of_how_to_send_a_text_is_of_an_option_that_sends_all_of_it() -> None:
+    """Curl's own `-F` cuts the text at a semicolon and reads a file where it begins with @ or <."""
+    assert "`--form-string sequence='…'`" in TextRequest.how_to_send
 
 
 def test_several_targets_put_an_axis_before_the_scores() -> None:

@@ -30,7 +30,7 @@ WAYS = {
     "body": ("-T", str(EXAMPLES / "negation.txt"), "-H", "Content-Type: text/plain"),
     "form file": ("-F", f"data=@{EXAMPLES / 'negation.txt'}"),
     "form file with a type": ("-F", f"data=@{EXAMPLES / 'negation.txt'};type=text/plain", "-F", "n_steps=50"),
-    "form field": ("-F", f"sequence={TEXT}"),
+    "form field": ("--form-string", f"sequence={TEXT}"),
     "json": ("--data", json.dumps({"sequence": TEXT}), "-H", "Content-Type: application/json"),
 }
 
@@ -42,6 +42,13 @@ def test_every_way_to_send_a_text(torchserve: TorchServe, way: str) -> None:
     assert answer["prediction"]["label"] == "negative"
     words = dict(zip(answer["words"], answer["word_scores"], strict=True))
     assert max(words, key=words.__getitem__) == "not"
+
+
+@pytest.mark.parametrize("text", ["good; not bad;", "@home \"good\" 'bad'", "<b>good</b> & bad \\ 好👍\n\tgood"])
+def test_a_forms_text_arrives_in_full_and_the_answer_tells_it(torchserve: TorchServe, text: str) -> None:
+    """Of `-F` curl itself cuts what follows a semicolon, and reads a file where the text begins with @ or <."""
+    answer = json.loads(curl(torchserve, "--form-string", f"sequence={text}", "-F", "format=json"))
+    assert answer["text"] == text
 
 
 def test_the_default_answer(torchserve: TorchServe) -> None:
