@@ -100,6 +100,7 @@ class Odd(nn.Module):
         ("twice", "once a pass"),
         ("no gradient", "no gradient"),
         ("random", "its own logits"),
+        ("another way", "in another way too than by its table"),
     ],
 )
 def test_what_cannot_be_integrated_is_refused(fault: str, words: str) -> None:

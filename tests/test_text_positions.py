@@ -144,7 +144,7 @@ class Embeddings(nn.Module):
         self.positions = nn.Embedding(50, 4)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        words: Tensor = self.table(input_ids)
+        words: Tensor = self.table.weight[input_ids] if self.fault == "no table" else self.table(input_ids)
         places = torch.arange(input_ids.shape[1]).expand_as(input_ids)
         is_pad = (words == self.table.weight[PAD]).all(-1)
         if self.fault == "positions":
@@ -175,6 +175,12 @@ def test_a_network_whose_words_change_more_than_themselves_is_refused(fault: str
     assert layer.name == "embeddings"
     with pytest.raises(ValueError, match=f"baseline 'pad' more than its words would change: {words}"):
         check_words_alone(module, layer, inputs, {"unk": 0, "pad": PAD})
+
+
+def test_a_network_that_does_not_call_its_table_is_refused() -> None:
+    module, inputs = Perverse("no table").eval().requires_grad_(False), {"input_ids": IDS}
+    with pytest.raises(ValueError, match="come from elsewhere"):
+        check_words_alone(module, find_embedding_layer(module, inputs), inputs, {"pad": PAD})
 
 
 @pytest.mark.parametrize("perverse", [False, True])

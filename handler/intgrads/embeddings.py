@@ -155,7 +155,8 @@ def find_embedding_layer(network: nn.Module, inputs: dict[str, Tensor]) -> Embed
     names = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
     text = inputs["input_ids"]
     changed = text.clone()
-    changed[1] = text[0] if text[0] != text[1] else text[2]
+    # By another word if there is one: a special token may be where a network reads its answer.
+    changed[1] = text[2] if text[2] != text[1] else text[0]
     seen: dict[str, list[Any]] = {name: [] for name in names}
     with ExitStack() as hooks, torch.no_grad():
         for name in names:
@@ -168,7 +169,7 @@ def find_embedding_layer(network: nn.Module, inputs: dict[str, Tensor]) -> Embed
     for name in names:
         layer = _as_layer(name, seen[name], text.ne(changed))
         if layer is not None:
-            _check(network, layer, inputs)
+            _check(network, layer, inputs, changed)
             return layer
     raise ValueError("nothing around its table of words hands on one vector a token, once a pass")
 
@@ -190,8 +191,8 @@ def check_words_alone(
     Raises
     ------
     ValueError
-        If something else within the layer hands out other values, a word changes more than its own place, or a place
-        that has the token already changes.
+        If something else within the layer hands out other values, a word changes more than its own place, a place that
+        has the token already changes, or nothing does.
     """
     text = inputs["input_ids"]
     every_other = torch.arange(len(text), device=text.device) % 2 == 1
@@ -200,6 +201,8 @@ def check_words_alone(
         forward = FromEmbeddings(network, layer, inputs)
         x, others = _embed_and_others(forward, None)
         baseline, others_then = _embed_and_others(forward, token)
+        if torch.equal(baseline, x):
+            raise ValueError("its words come from elsewhere than from the table of words that it names")
         for place, values in others.items():
             then = others_then.get(place, [])
             if len(values) != len(then) or not all(map(torch.equal, values, then)):
@@ -255,14 +258,18 @@ def _as_layer(name: str, outputs: list[Any], changed: Tensor) -> EmbeddingLayer 
     return EmbeddingLayer(name, output.shape[-1], tokens_first)
 
 
-def _check(network: nn.Module, layer: EmbeddingLayer, inputs: dict[str, Tensor]) -> None:
+def _check(network: nn.Module, layer: EmbeddingLayer, inputs: dict[str, Tensor], changed: Tensor) -> None:
     forward = FromEmbeddings(network, layer, inputs)
+    other = FromEmbeddings(network, layer, {**inputs, "input_ids": changed})
     with torch.no_grad():
-        expected = network(**{name: value[None] for name, value in inputs.items()}).logits
+        expected, of_other = (one._logits(1) for one in (forward, other))
+        found = forward(other.embed()[None])
     points = forward.embed()[None].requires_grad_()
     logits = forward(points)
     if logits.ndim != 2 or not torch.allclose(logits, expected, rtol=1e-5, atol=1e-6):
         raise ValueError(f"run from what leaves its {layer.name} it does not give its own logits")
+    if not torch.allclose(found, of_other, rtol=1e-5, atol=1e-6):
+        raise ValueError(f"its words enter it in another way too than by its {layer.name}")
     gradient = torch.autograd.grad(logits[:, 0].sum(), points, allow_unused=True)[0] if logits.requires_grad else None
     if gradient is None or not torch.isfinite(gradient).all():
         raise ValueError(f"it has no gradient at what leaves its {layer.name}")

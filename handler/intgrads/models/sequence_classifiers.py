@@ -41,17 +41,8 @@ Phi and DeepSeek, which is most of those that we know.
 NO_TOKEN = -1
 """Index of the padding token in networks that have none: every token of a text is then one of the text."""
 
-_VOCABULARIES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab*",
-    "*.model",
-    "*.spm",
-    "*.bpe",
-    "*.tiktoken",
-    "tekken.json",
-)
-"""Files in which a tokeniser's vocabulary lies, beside those that its class names."""
+_VOCABULARIES = ("tokenizer.json", "tekken.json", "vocab*", "*.model", "*.spm", "*.bpe", "*.tiktoken", "*.tokenizer")
+"""Files that a tokeniser's vocabulary lies in, as transformers' classes name them."""
 
 _WITHOUT = ("_name_or_path", "transformers_version")
 """Of a configuration: where it was read from and by whom."""
@@ -99,10 +90,16 @@ def read_tokenizer(path: Path, kind: type[PreTrainedTokenizerBase] | None = None
 
     if not path.exists():
         raise CheckpointError(f"no such file or folder: {path}")
+    if path.is_dir() and not any(file for name in _VOCABULARIES for file in path.glob(name)):
+        # Of most, transformers would make up a vocabulary of a handful of special tokens.
+        raise CheckpointError(
+            f"{path} has no vocabulary of a tokeniser (no tokenizer.json, vocab.txt or the like); save the tokeniser "
+            "that the network was trained with there, by its save_pretrained, or name its folder: --tokenizer FOLDER"
+        )
     local = {"local_files_only": True, "trust_remote_code": False}
     with reading(f"the tokeniser {path}"):
         if path.is_dir():
-            return _in_folder(AutoTokenizer.from_pretrained(path, **local), path)
+            return AutoTokenizer.from_pretrained(path, **local)
         if kind is None:
             raise CheckpointError(f"--tokenizer {path}: name the folder that save_pretrained made, not a single file")
         # The class knows its files by their names.
@@ -110,17 +107,6 @@ def read_tokenizer(path: Path, kind: type[PreTrainedTokenizerBase] | None = None
         with tempfile.TemporaryDirectory() as folder:
             shutil.copyfile(path, Path(folder, standard))
             return kind.from_pretrained(folder, **local)
-
-
-def _in_folder(tokenizer: PreTrainedTokenizerBase, folder: Path) -> PreTrainedTokenizerBase:
-    """Return a tokeniser that was read from a folder, which transformers makes up where the folder has none."""
-    names = (*_VOCABULARIES, *tokenizer.vocab_files_names.values())
-    if not any(file for name in names for file in folder.glob(name)):
-        raise CheckpointError(
-            f"{folder} has no vocabulary of a tokeniser (no tokenizer.json, vocab.txt or the like); save the tokeniser "
-            "that the network was trained with there, by its save_pretrained, or name its folder: --tokenizer FOLDER"
-        )
-    return tokenizer
 
 
 def text_ingredients(
