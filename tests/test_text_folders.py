@@ -59,7 +59,7 @@ def test_a_network_without_a_padding_token_reads_a_texts_last_token_whatever_it_
         np.testing.assert_allclose(answer["output"], model(torch.tensor([answer["input_ids"]])).logits, atol=1e-5)
     # The answer is read at the last place, so that each place before it and that one have a gradient.
     assert np.abs(answer["intermediate_gradients"]).sum((0, 2)).all()
-    refused(service.answer([json_call(**ask)])[0], 400, "no token for 'pad'; choose one of unk")
+    refused(service.answer([json_call(**ask)])[0], 400, "no word for 'pad'; choose one of unk")
 
 
 def test_a_network_that_needs_the_padding_token_which_its_config_lacks(tmp_path: Path, capsys: Any) -> None:

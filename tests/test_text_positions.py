@@ -12,7 +12,7 @@ from intgrads.embeddings import check_words_alone, find_embedding_layer
 from numpy.typing import NDArray
 from texts import LABELS, LONGEST, plain_tokenizer, prepared, saved, service_of
 from torch import Tensor, nn
-from toys import json_call, told
+from toys import json_call, refused, told
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -189,6 +189,25 @@ def test_one_whose_words_do_not_is_not(perverse: bool) -> None:
     inputs = {"input_ids": IDS}
     check_words_alone(module, find_embedding_layer(module, inputs), inputs, {"unk": 0} if perverse else {"pad": PAD})
     assert not any(part._forward_hooks for part in module.modules())
+
+
+def test_a_token_that_a_network_reads_as_no_word_is_no_baseline(tmp_path: Path) -> None:
+    """ESM takes zeros for a masked word and scales the others by how many are masked."""
+    torch.manual_seed(0)
+    config = transformers.EsmConfig(
+        vocab_size=len(TOKENIZER), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64, initializer_range=0.3, pad_token_id=PAD, token_dropout=True,
+        mask_token_id=TOKENIZER.mask_token_id, position_embedding_type="rotary", id2label=LABELS,
+    )  # fmt: skip
+    model = made(config)
+    service = service_of(prepared(saved(tmp_path, model, TOKENIZER)))
+    ask = {"sequence": TEXT, "format": "json", "method": "riemann_left", "n_steps": 2, "fields": ["intermediates"]}
+    error = refused(service.answer([json_call(**ask, baseline="mask")])[0], 400, "no word for 'mask'")
+    assert error["field"] == "baseline"
+    rows = np.array(told(service.answer([json_call(**ask, baseline="period")])[0])["intermediates"])[0]
+    with torch.no_grad():
+        period = model.get_input_embeddings().weight[TOKENIZER.convert_tokens_to_ids(".")] * (1 - 0.15 * 0.8)
+    np.testing.assert_allclose(rows, period.expand(len(rows), -1), rtol=1e-5)
 
 
 Build = Callable[[], PreTrainedModel]

@@ -203,16 +203,46 @@ def check_words_alone(
         baseline, others_then = _embed_and_others(forward, token)
         if torch.equal(baseline, x):
             raise ValueError("its words come from elsewhere than from the table of words that it names")
-        for place, values in others.items():
-            then = others_then.get(place, [])
-            if len(values) != len(then) or not all(map(torch.equal, values, then)):
-                raise ValueError(f"{more}its {place} hands out other values")
+        changed = _first_other(others, others_then)
+        if changed is not None:
+            raise ValueError(f"{more}its {changed} hands out other values")
         mixed = forward.embed(token, every_other)
         if not _equal(mixed, torch.where(every_other[:, None], baseline, x)):
             raise ValueError(f"{more}a word changes what leaves its {layer.name} at other places")
         there = FromEmbeddings(network, layer, {**inputs, "input_ids": text.masked_fill(every_other, token)})
         if not _equal(there.embed()[every_other], there.embed(token)[every_other]):
             raise ValueError(f"{more}its {layer.name} changes where that token stands already")
+
+
+def read_as_words(
+    network: nn.Module, layer: EmbeddingLayer, inputs: dict[str, Tensor], tokens: Mapping[str, int]
+) -> dict[str, int]:
+    """Return those of the baselines' tokens that a network reads as words; see :func:`check_words_alone`.
+
+    ESM takes zeros for a masked word, whatever its table holds: there is no such word to start from. That a pad has
+    another position in RoBERTa is another matter; its word is read.
+    """
+    text = inputs["input_ids"]
+    every_other = torch.arange(len(text), device=text.device) % 2 == 1
+    forward = FromEmbeddings(network, layer, inputs)
+    others = _embed_and_others(forward, None)[1]
+    words = {}
+    for name, token in tokens.items():
+        there = FromEmbeddings(network, layer, {**inputs, "input_ids": text.masked_fill(every_other, token)})
+        found, others_there = _embed_and_others(there, None)
+        same = _equal(found[every_other], forward.embed(token, every_other)[every_other])
+        if same or _first_other(others, others_there) is not None:
+            words[name] = token
+    return words
+
+
+def _first_other(one: dict[str, list[Tensor]], other: dict[str, list[Tensor]]) -> str | None:
+    """Return the name of the first module that handed out other values, if any."""
+    for name, values in one.items():
+        then = other.get(name, [])
+        if len(values) != len(then) or not all(map(torch.equal, values, then)):
+            return name
+    return None
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

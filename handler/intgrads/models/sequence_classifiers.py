@@ -19,7 +19,13 @@ import torch
 from torch import nn
 
 from intgrads.checkpoints import CheckpointError
-from intgrads.embeddings import EmbeddingLayer, check_words_alone, find_embedding_layer, table_of_words
+from intgrads.embeddings import (
+    EmbeddingLayer,
+    check_words_alone,
+    find_embedding_layer,
+    read_as_words,
+    table_of_words,
+)
 from intgrads.labels import Labels
 from intgrads.models.family import Ingredients, Order
 from intgrads.models.text import TextClassifier, TextSpec
@@ -161,6 +167,7 @@ def text_ingredients(
     try:
         layer = find_embedding_layer(module, inputs)
         check_words_alone(module, layer, inputs, spec.tokens)
+        tokens = read_as_words(module, layer, inputs, spec.tokens)
     except Exception as error:  # any network may be given, and its forward may do anything
         raise _not_attributed(order, module, error) from None
     with torch.no_grad():
@@ -173,7 +180,7 @@ def text_ingredients(
         architecture=architecture,
         weights={name: tensor.contiguous() for name, tensor in module.state_dict().items()},
         labels=labels,
-        text=TextSpec(spec.tokenizer, spec.max_tokens, spec.segments, layer, spec.tokens),
+        text=TextSpec(spec.tokenizer, spec.max_tokens, spec.segments, layer, tokens),
     )
 
 

@@ -43,7 +43,7 @@ class TextSpec:
     layer : EmbeddingLayer
         Where the text enters.
     tokens : dict of str to int
-        Index of the token of each baseline that this vocabulary has: ``pad``, ``unk``, ``mask``, ``period``.
+        Index of the token of each baseline whose word this network has: ``pad``, ``unk``, ``mask``, ``period``.
     """
 
     tokenizer: str
@@ -117,11 +117,11 @@ class TextClassifier:
         Raises
         ------
         RequestError
-            If one cannot be, or the vocabulary lacks the baseline's token.
+            If one cannot be, or the network has no word for the baseline's token.
         """
         if request.baseline in TOKEN_BASELINES and request.baseline not in self.text.tokens:
             raise RequestError(
-                f"this network's vocabulary has no token for {request.baseline!r}; choose one of "
+                f"this network has no word for {request.baseline!r}; choose one of "
                 f"{', '.join(self.describe()['baselines'])}",
                 "baseline",
             )
