@@ -12,7 +12,8 @@ from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import find_boundaries
 
 from intgrads.groups import GroupValues
-from intgrads.rendering import drawing_scale
+from intgrads.pictures import View
+from intgrads.rendering import drawing_scale, unseen
 
 COLOURS = "RdBu"
 """matplotlib's map from red (it lowered the output) over white to blue (it raised it)."""
@@ -42,7 +43,7 @@ def ranking(values: GroupValues, count: int) -> list[int]:
 
 
 def group_map(
-    pixels: NDArray[np.uint8], masks: NDArray[np.bool_], labels: Sequence[str], values: GroupValues
+    pixels: NDArray[np.uint8], masks: NDArray[np.bool_], labels: Sequence[str], values: GroupValues, view: View
 ) -> NDArray[np.uint8]:
     """Draw groups over their picture, and a ranking beside it.
 
@@ -55,23 +56,29 @@ def group_map(
     labels : sequence of str, length G
     values : GroupValues
         Of these groups, and perhaps of more after them.
+    view : View
+        What the network saw of the picture.
 
     Returns
     -------
     ndarray, (H', W', 3), uint8
         The picture in grey; blue where a group raised the output and red where it lowered it, the deeper the larger its
-        value. Where groups overlap the one of the larger value is seen.
+        value. Where groups overlap the one of the larger value is seen. What the network did not see is hatched.
     """
     order = ranking(values, len(masks))
     _, size = drawing_scale(pixels)
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BILINEAR), np.float64)
+    seen, box = view.place(grey.shape)
+    side = seen[1].stop - seen[1].start, seen[0].stop - seen[0].start
     largest = values.values[: len(masks)].max()
     shares = np.sign(values.idg[: len(masks)]) * values.values[: len(masks)] / (largest or 1.0)
-    drawn = np.repeat(grey[..., None], 3, axis=2)
+    drawn = np.repeat(unseen(grey, 0, grey.shape)[..., None], 3, axis=2).astype(np.float64)
+    drawn[seen] = grey[seen][..., None]
     edges = np.zeros(grey.shape, bool)
     large = {}
     for k in reversed(order):
-        large[k] = np.asarray(Image.fromarray(masks[k]).resize(size, Image.Resampling.NEAREST))
+        large[k] = np.zeros(grey.shape, bool)
+        large[k][seen] = np.asarray(Image.fromarray(masks[k]).resize(side, Image.Resampling.NEAREST, box=box))
         tint = signed_colour(shares[k]).astype(np.float64)
         inside = large[k]
         drawn[inside] = 0.45 * np.repeat(grey[inside][:, None], 3, axis=1) + 0.55 * tint

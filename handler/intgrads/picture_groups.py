@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from skimage.color import rgb2gray
 from skimage.filters import sobel
 from skimage.segmentation import slic, watershed
 
 from intgrads.errors import RequestError
+from intgrads.pictures import View
 from intgrads.run_lengths import decode_mask
 
 Masks = NDArray[np.bool_]
@@ -53,17 +53,25 @@ class PictureGroups:
     notes: list[str]
 
 
-def superpixels(pixels: NDArray[np.uint8], method: SuperpixelMethod, count: int | None) -> PictureGroups:
+def superpixels(
+    pixels: NDArray[np.uint8],
+    method: SuperpixelMethod,
+    count: int | None,
+    inside: tuple[slice, slice] = (slice(None), slice(None)),
+) -> PictureGroups:
     """Cut a picture into superpixels.
 
     Parameters
     ----------
     pixels : ndarray, (H, W, 3), uint8
-        At the network's size.
+        What the network sees.
     method : str
     count : int or None
         About how many; default one for a thousand pixels, 24 at least.
+    inside : slices of rows and columns
+        Where there is picture; padding belongs to no superpixel.
     """
+    size, pixels = pixels.shape[:2], pixels[inside]
     count = count or max(24, pixels.shape[0] * pixels.shape[1] // 1000)
     if method == "slic":
         cut = slic(pixels, n_segments=count, start_label=1, channel_axis=-1)
@@ -74,16 +82,18 @@ def superpixels(pixels: NDArray[np.uint8], method: SuperpixelMethod, count: int 
     if 2 * len(values) <= count:
         notes.append(f"about {count} superpixels were asked for, and {method} made {len(values)}")
     labels = [f"superpixel {value}" for value in values.tolist()]
-    return PictureGroups("superpixel", labels, cut == values[:, None, None], notes)
+    masks = np.zeros((len(values), *size), bool)
+    masks[:, *inside] = cut == values[:, None, None]
+    return PictureGroups("superpixel", labels, masks, notes)
 
 
-def segments(masks: Masks, labels: list[str], size: tuple[int, int]) -> PictureGroups:
-    """Bring instance masks (N, h, w) of the sent picture to the network's size.
+def segments(masks: Masks, labels: list[str], view: View) -> PictureGroups:
+    """Bring instance masks (N, h, w) of the sent picture to what the network sees of it, (N', H, W).
 
     Raises
     ------
     RequestError
-        If there is none.
+        If there is none, or the network sees none of them.
     """
     kept = [k for k in range(len(masks)) if masks[k].any()]
     if not kept:
@@ -93,10 +103,10 @@ def segments(masks: Masks, labels: list[str], size: tuple[int, int]) -> PictureG
             code=422,
             type="NoSegments",
         )
-    return _resized("segment", [labels[k] for k in kept], masks[kept], size)
+    return _resized("segment", [labels[k] for k in kept], masks[kept], view)
 
 
-def callers_groups(groups: Any, picture: tuple[int, int], size: tuple[int, int]) -> PictureGroups:
+def callers_groups(groups: Any, view: View) -> PictureGroups:
     """Read the caller's own groups: a label map, or masks as run lengths.
 
     Parameters
@@ -104,23 +114,26 @@ def callers_groups(groups: Any, picture: tuple[int, int], size: tuple[int, int])
     groups : list, ndarray or object
         An (H, W) label map, each value but 0 a group; or a list of ``{"size": [H, W], "counts": …}`` as COCO has
         them, which may overlap, each with an optional ``label``.
-    picture, size : (int, int)
-        Height and width of the sent picture and of the network's input; the groups have the one or the other.
+    view : View
+        What the network sees of the sent picture. Groups of the picture's size are cropped, padded and resized as it
+        is; those of the network's size are taken as they are. Where the two sizes are equal the groups are the
+        picture's, and go with it.
 
     Raises
     ------
     RequestError
-        If they are none of these, of another size, or there is none or too many.
+        If they are none of these, of another size, there is none or too many, or the network sees none of them.
     """
+    picture, size = view.picture, view.size
     if isinstance(groups, list) and groups and all(isinstance(one, dict) for one in groups):
         _check_number(len(groups), sum(prod(size if one.get("size") == [*size] else picture) for one in groups))
         labels = [_label(one.get("label"), f"mask {k}") for k, one in enumerate(groups)]
         masks = (decode_mask(one, f"mask {k}", picture, size) for k, one in enumerate(groups))
-        return _resized("mask", labels, masks, size)
+        return _resized("mask", labels, masks, view)
     found = _label_map(groups, picture, size)
     values = [int(value) for value in np.unique(found) if value != 0]
     _check_number(len(values), len(values) * found.size)
-    return _resized("mask", [f"label {value}" for value in values], (found == value for value in values), size)
+    return _resized("mask", [f"label {value}" for value in values], (found == value for value in values), view)
 
 
 def _label(given: object, default: str) -> str:
@@ -161,32 +174,49 @@ def _check_number(count: int, pixels: int) -> None:
         )
 
 
-def _resized(kind: str, labels: list[str], masks: Iterable[Masks], size: tuple[int, int]) -> PictureGroups:
-    """Bring masks to a size: a pixel belongs to what covers half of it, and none is lost for being small.
+def _resized(kind: str, labels: list[str], masks: Iterable[Masks], view: View) -> PictureGroups:
+    """Bring masks to what the network sees: a pixel belongs to what covers half of it; none is lost for being small.
 
     One after the other, so that those of a large picture are not held together.
     """
-    height, width = size
     resized: list[Masks] = []
-    small, before = [], size
+    kept: list[str] = []
+    small: list[str] = []
+    outside: list[str] = []
+    moved = False
     for label, mask in zip(labels, masks, strict=True):
         if not mask.any():
             raise RequestError(f"{label} is empty; leave it out", "groups")
-        if mask.shape == size:
-            resized.append(mask)
-            continue
-        before = (mask.shape[0], mask.shape[1])
-        share = Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
-        cover = np.asarray(share)
-        covered = cover >= 0.5
-        if not covered.any():
-            covered = cover == cover.max()
-            small.append(label)
+        covered = mask
+        if mask.shape == view.picture and view.changes:
+            moved = True
+            cover = view.cover(mask)
+            if not cover.any():
+                outside.append(label)
+                continue
+            covered = cover >= 0.5
+            if not covered.any():
+                covered = cover == cover.max()
+                small.append(label)
         resized.append(covered)
+        kept.append(label)
+    (height, width), (own_height, own_width) = view.picture, view.size
+    if not kept:
+        x0, y0, x1, y1 = view.visible
+        raise RequestError(
+            f"the network sees none of the groups: of the picture it sees x {x0:.1f} to {x1:.1f} and y {y0:.1f} to "
+            f"{y1:.1f} alone; send groups in there, or make the archive with --set resize=pad",
+            "groups",
+            code=422,
+            type="GroupsNotSeen",
+        )
     notes = []
-    if before != size:
-        notes.append(f"the groups were resized from {before[1]} × {before[0]} to the network's {width} × {height}")
+    if moved:
+        how = "resized, and cropped as the picture was," if view.crops else "resized"
+        notes.append(f"the groups were {how} from {width} × {height} to the network's {own_width} × {own_height}")
+    if outside:
+        notes.append(f"outside of what the network saw, and left out: {', '.join(outside)}")
     if small:
         names = ", ".join(small)
         notes.append(f"too small to cover half a pixel of the network's input, and given what they cover most: {names}")
-    return PictureGroups(kind, labels, np.stack(resized), notes)
+    return PictureGroups(kind, kept, np.stack(resized), notes)

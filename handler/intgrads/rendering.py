@@ -7,6 +7,7 @@ so that the eye can follow it. The numbers, with their signs, are in the other f
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from skimage.filters import gaussian
+
+from intgrads.pictures import View
 
 SMOOTHING = 0.025
 """Standard deviation of the smoothing, as a part of the map's longer side. IG is speckled at single pixels."""
@@ -32,20 +35,27 @@ BAND = 256
 """Rows that are drawn at a time."""
 
 
-def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Lay an attribution over its picture.
+HATCHES = 60
+"""Pale stripes along the longer side of a drawing, where the network did not look."""
+
+
+def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32], view: View) -> NDArray[np.uint8]:
+    """Lay an attribution over its picture, where the network looked.
 
     Parameters
     ----------
     pixels : ndarray, (H, W, 3), uint8
         The picture as it was sent.
     attribution : ndarray, (3, h, w)
-        Integrated gradients at the network's size; resized to the picture's.
+        Integrated gradients at the network's size; resized to what the network saw of the picture.
+    view : View
+        What that was.
 
     Returns
     -------
     ndarray, (H, W, 3), uint8
-        The picture in dark grey, brighter and warmer where its pixels moved the output more.
+        The picture in dark grey, brighter and warmer where its pixels moved the output more; hatched in pale grey where
+        the network saw nothing of it.
     """
     height, width = pixels.shape[:2]
     magnitude = np.abs(attribution.sum(axis=0, dtype=np.float64))
@@ -53,18 +63,46 @@ def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32]) -> NDA
     smooth = gaussian(magnitude, sigma=SMOOTHING * max(magnitude.shape), mode="constant")
     top = np.percentile(smooth, CLIP_PERCENTILE)
     strength = np.clip(smooth / top, 0, 1) if top > 0 else np.zeros_like(smooth)
-    resized = Image.fromarray(strength.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    strength = np.asarray(resized)
+    (seen_rows, seen_columns), box = view.place((height, width))
+    top_seen, side = seen_rows.start, (seen_columns.stop - seen_columns.start, seen_rows.stop - seen_rows.start)
+    strength = np.asarray(Image.fromarray(strength.astype(np.float32)).resize(side, Image.Resampling.BILINEAR, box=box))
 
     drawn = np.empty_like(pixels)
     # A band of rows at a time: in one piece a photo of 50 megapixels would take gigabytes here.
     for top_row in range(0, height, BAND):
         rows = slice(top_row, top_row + BAND)
-        colour = matplotlib.colormaps[COLOURS](strength[rows], bytes=True)[..., :3]
-        grey = 0.7 * np.asarray(Image.fromarray(pixels[rows]).convert("L"), np.float32)[..., None]
-        opacity = 0.25 + 0.6 * strength[rows][..., None]
-        drawn[rows] = np.rint(grey + opacity * (colour - grey))
+        grey = np.asarray(Image.fromarray(pixels[rows]).convert("L"), np.float32)
+        drawn[rows] = unseen(grey, top_row, (height, width))[..., None]
+        here = slice(max(top_row, top_seen), min(top_row + BAND, seen_rows.stop))
+        if here.start >= here.stop:
+            continue
+        strong = strength[here.start - top_seen : here.stop - top_seen]
+        colour = matplotlib.colormaps[COLOURS](strong, bytes=True)[..., :3]
+        dark = 0.7 * grey[here.start - top_row : here.stop - top_row, seen_columns, None]
+        drawn[here, seen_columns] = np.rint(dark + (0.25 + 0.6 * strong[..., None]) * (colour - dark))
     return drawn
+
+
+def unseen(grey: NDArray[Any], first_row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return rows of a drawing as they are drawn where the network did not look: pale, with slanting stripes.
+
+    Parameters
+    ----------
+    grey : ndarray, (h, W), 0 … 255
+    first_row : int
+        Which row of the drawing the first is.
+    size : (int, int)
+        Height and width of the drawing.
+
+    Returns
+    -------
+    ndarray, (h, W), uint8
+    """
+    period = max(4, max(size) // HATCHES)
+    rows = np.arange(first_row, first_row + len(grey))[:, None]
+    striped = (rows + np.arange(grey.shape[1])) % period < max(1, period // 4)
+    pale: NDArray[np.uint8] = np.where(striped, 110 + 0.2 * grey, 170 + 0.3 * grey).astype(np.uint8)
+    return pale
 
 
 def drawing_scale(pixels: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:

@@ -351,20 +351,21 @@ class ImageRequest(Request):
         groups = self.groups
         if groups is None:
             return None
+        view = spec.view(picture.size)
         if groups == "superpixels":
-            return superpixels(spec.resize(picture), self.superpixel_method, self.n_superpixels)
+            return superpixels(spec.resize(picture), self.superpixel_method, self.n_superpixels, view.inside)
         if groups == "segments":
             instances = found()
             if instances is None:
                 raise RequestError("this archive has no TensorMask to find segments; ask for superpixels", "groups")
-            return segments(instances.masks, instances.labels, (spec.height, spec.width))
+            return segments(instances.masks, instances.labels, view)
         if isinstance(groups, str) and groups.lstrip()[:1] == "[":
             groups = _json_in(groups, "groups")
         elif isinstance(groups, str | bytes):
             if not _is_picture(groups):
                 groups = _from_base64(groups, "groups", HOW_GROUPS)
             groups = decode_label_map(groups, "groups", settings.max_picture_pixels)
-        return callers_groups(groups, picture.size, (spec.height, spec.width))
+        return callers_groups(groups, view)
 
     def picture(self, settings: Settings) -> Picture:
         """Decode the picture that was sent.

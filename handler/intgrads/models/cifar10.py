@@ -8,7 +8,7 @@ from torch import Tensor
 
 from intgrads.checkpoints import CheckpointError, read_weights
 from intgrads.labels import CIFAR10
-from intgrads.models.family import Order
+from intgrads.models.family import Order, adjusted
 from intgrads.pictures import PictureSpec
 
 Triple = tuple[float, float, float]
@@ -50,5 +50,4 @@ def labels_of(order: Order, classes: int) -> list[str]:
 
 def picture_of(order: Order, mean: Triple, std: Triple) -> PictureSpec:
     """Return how a picture is prepared: resized whole to 32 × 32, unless the archive's settings say otherwise."""
-    height, width = order.settings.input_size or (32, 32)
-    return PictureSpec(height, width, order.settings.mean or mean, order.settings.std or std, "bilinear")
+    return adjusted(PictureSpec(32, 32, mean, std, "bilinear"), order.settings)

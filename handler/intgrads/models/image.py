@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -61,7 +60,7 @@ class ImageClassifier:
     def describe(self) -> dict[str, Any]:
         """Return what it takes, as plain JSON."""
         segments = {} if self.segmenter is None else {"segments": list(self.segmenter.labels)}
-        return {"input_size": [self.picture.height, self.picture.width]} | segments
+        return {"input_size": list(self.picture.size), "preparation": self.picture.described()} | segments
 
     def subjects(self, request: ImageRequest, settings: Settings) -> list[SentPicture]:
         """Decode the picture of a request.
@@ -114,12 +113,10 @@ class SentPicture:
         self.spec, self.segmenter, self._labels = spec, segmenter, labels
         self.request, self.picture, self.settings = request, picture, settings
         self.shape = spec.shape
+        self.view = spec.view(picture.size)
         self.notes = picture.notes
-        if picture.size != (spec.height, spec.width):
-            self.notes += (
-                f"the picture was resized from {picture.size[1]} × {picture.size[0]} to the network's "
-                f"{spec.width} × {spec.height}",
-            )
+        if self.view.changes:
+            self.notes += (self.view.told(),)
         if segmenter is None and (request.segment or "pred_masks" in (request.fields or ())):
             raise RequestError("this archive has no TensorMask; make one with ./archive.sh --tensormask", "segment")
         if request.score_threshold is not None and not self.segmented and request.groups != "segments":
@@ -167,12 +164,18 @@ class SentPicture:
         return logits.softmax(0)
 
     def path(self) -> tuple[Tensor, Tensor]:
-        """Return the picture and its baseline as the network takes them, (3, H, W)."""
-        spec = self.spec
+        """Return the picture and its baseline as the network takes them, (3, H, W).
+
+        Padding is the same in both and carries no attribution: a baseline is one of the picture, and is made of the
+        picture alone.
+        """
+        spec, inside = self.spec, self.view.inside
         pixels = spec.resize(self.picture)
         x = spec.normalise(pixels)
-        start = image_baseline(self.request.baseline, pixels, self.request.seed)
-        return x, torch.zeros_like(x) if start is None else spec.normalise(start)
+        start = image_baseline(self.request.baseline, pixels[inside], self.request.seed)
+        baseline = x.clone()
+        baseline[:, *inside] = 0 if start is None else spec.normalise(start)
+        return x, baseline
 
     def figures(self, attribution: Attribution | None) -> dict[str, NDArray[Any]]:  # noqa: ARG002
         """Return what comes with every answer about the picture: its objects."""
@@ -191,7 +194,8 @@ class SentPicture:
         """Return what the answer's figures tell of the picture, as plain JSON."""
         told: dict[str, Any] = {
             "picture_size": list(self.picture.size),
-            "input_size": [self.spec.height, self.spec.width],
+            "input_size": list(self.spec.size),
+            "seen": list(self.view.seen),
         }
         if self.segmented and self.found is not None:
             told["score_threshold"] = self.found.score_threshold
@@ -207,18 +211,19 @@ class SentPicture:
         if groups is not None:
             return to_png(self._group_map(groups), info)
         if attribution is not None:
-            return to_png(heat_map(self.picture.pixels, attribution.integrated_gradients[0].numpy()), info)
+            return to_png(self._heat_map(attribution.integrated_gradients[0]), info)
         assert self.found is not None
         return to_png(instance_map(self.picture.pixels, self.found), info)
 
     def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:
         """Return the picture in HTML, its heat map for one of the targets, its groups and its objects."""
         shown = [(self.picture.pixels, "the picture")]
+        hatched = "; hatched, not seen by the network" if self.view.crops else ""
         if attribution is not None:
-            heat = heat_map(self.picture.pixels, attribution.numpy())
-            shown.append((heat, "what moved the output: bright, much; dark, little"))
+            caption = f"what moved the output: bright, much; dark, little{hatched}"
+            shown.append((self._heat_map(attribution), caption))
         if groups is not None:
-            caption = "groups: blue raised the output, red lowered it, the deeper the larger the value"
+            caption = f"groups: blue raised the output, red lowered it, the deeper the larger the value{hatched}"
             shown.append((self._group_map(groups), caption))
         if self.segmented and self.found is not None:
             shown.append((instance_map(self.picture.pixels, self.found), "the objects that were found"))
@@ -227,9 +232,12 @@ class SentPicture:
             section += instances_section(self.found)
         return section if self.family is None or groups is None else section + groups_section(self.family, groups)
 
+    def _heat_map(self, attribution: Tensor) -> NDArray[np.uint8]:
+        return heat_map(self.picture.pixels, attribution.numpy(), self.view)
+
     def _group_map(self, groups: GroupValues) -> NDArray[np.uint8]:
         assert self.family is not None
-        return group_map(self.picture.pixels, self.family.places[:-1], self.family.labels[:-1], groups)
+        return group_map(self.picture.pixels, self.family.places[:-1], self.family.labels[:-1], groups, self.view)
 
 
 def _family(groups: PictureGroups, pixels: bool) -> Family:

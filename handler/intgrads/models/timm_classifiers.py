@@ -1,22 +1,54 @@
 """Any image classifier of timm (R. Wightman, "PyTorch Image Models", doi 10.5281/zenodo.4414861), by its name.
 
-The network's code is timm's; weights and labels are the user's. How the picture is prepared (size, mean, std,
-interpolation) is what timm states for the name, unless the archive's settings say otherwise.
+The network's code is timm's; weights and labels are the user's. How the picture is prepared (size, cropping, mean, std,
+interpolation) is what timm's own evaluation does for the name, unless the archive's settings say otherwise.
 """
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import timm
 import torch
+from timm.data import resolve_data_config
 from torch import Tensor, nn
 
 from intgrads.checkpoints import CheckpointError, fit, read_weights
-from intgrads.models.family import Ingredients, Order
-from intgrads.pictures import PictureSpec
+from intgrads.models.family import Ingredients, Order, adjusted
+from intgrads.pictures import Interpolation, PictureSpec, Resizing
+
+RESIZING: dict[str, Resizing] = {"center": "crop", "squash": "squash", "border": "pad"}
+"""timm's ``crop_mode`` and ours."""
+
+
+def stated_preparation(module: nn.Module) -> PictureSpec:
+    """Return how timm prepares a picture to evaluate a network of its own.
+
+    Raises
+    ------
+    CheckpointError
+        If it does so in a way that is unknown here.
+    """
+    stated: dict[str, Any] = resolve_data_config({}, model=module)
+    # "random" is a training's choice among filters.
+    interpolation: Any = "bicubic" if stated["interpolation"] == "random" else stated["interpolation"]
+    if stated["crop_mode"] not in RESIZING or interpolation not in get_args(Interpolation):
+        raise CheckpointError(
+            f"timm {timm.__version__} prepares this network's pictures by crop_mode {stated['crop_mode']!r} and "
+            f"interpolation {interpolation!r}, which is unknown here; install the versions of constraints.txt"
+        )
+    _, height, width = stated["input_size"]
+    return PictureSpec(
+        height,
+        width,
+        tuple(stated["mean"]),
+        tuple(stated["std"]),
+        interpolation,
+        RESIZING[stated["crop_mode"]],
+        stated["crop_pct"],
+    )
 
 
 class TimmClassifiers:
@@ -42,22 +74,13 @@ class TimmClassifiers:
         return self.ingredients(architecture, read_weights(order.weights), order.labels, order)
 
     def ingredients(
-        self, architecture: str, weights: dict[str, Tensor], labels: list[str], order: Order, **defaults: Any
+        self, architecture: str, weights: dict[str, Tensor], labels: list[str], order: Order
     ) -> Ingredients:
         """Fit weights to an architecture and describe how its picture is prepared."""
         with torch.device("meta"):
             module = timm.create_model(architecture, pretrained=False, num_classes=len(labels))
         fitted = fit(weights, module.state_dict(), order.weights or Path(architecture))
-        stated = {**module.pretrained_cfg, **defaults}
-        interpolation = stated.get("interpolation", "bicubic")
-        height, width = order.settings.input_size or stated["input_size"][1:]
-        picture = PictureSpec(
-            height=height,
-            width=width,
-            mean=tuple(order.settings.mean or stated["mean"]),
-            std=tuple(order.settings.std or stated["std"]),
-            interpolation="bilinear" if interpolation == "bilinear" else "bicubic",
-        )
+        picture = adjusted(stated_preparation(module), order.settings)
         return Ingredients(
             architecture={"name": architecture, "num_classes": len(labels)},
             weights=fitted,

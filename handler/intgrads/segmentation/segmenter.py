@@ -42,7 +42,7 @@ class Segmenter:
         """Return how a picture of a height and width is prepared."""
         scale = min(self.min_size / min(size), self.max_size / max(size))
         height, width = (max(1, int(side * scale + 0.5)) for side in size)
-        return PictureSpec(height, width, self.mean, self.std, "bilinear")
+        return PictureSpec(height, width, self.mean, self.std, "bilinear", "squash")
 
     @torch.no_grad()
     def find(self, picture: Picture, score_threshold: float, max_answer_mb: int) -> Instances:
