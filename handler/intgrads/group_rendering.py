@@ -77,10 +77,11 @@ def group_map(
     edges = np.zeros(grey.shape, bool)
     large = {}
     for k in reversed(order):
-        large[k] = np.zeros(grey.shape, bool)
-        large[k][seen] = np.asarray(Image.fromarray(masks[k]).resize(side, Image.Resampling.NEAREST, box=box))
+        inside = np.zeros(grey.shape, bool)
+        inside[seen] = np.asarray(Image.fromarray(masks[k]).resize(side, Image.Resampling.NEAREST, box=box))
+        if k in order[:RANKS]:
+            large[k] = inside
         tint = signed_colour(shares[k]).astype(np.float64)
-        inside = large[k]
         drawn[inside] = 0.45 * np.repeat(grey[inside][:, None], 3, axis=1) + 0.55 * tint
         edges |= find_boundaries(inside, mode="inner")
     drawn[edges] *= 0.7

@@ -31,12 +31,14 @@ COLOURS = "inferno"
 SHORTEST_SIDE = 320
 """Pixels of an annotated drawing's shorter side at least: numbers and labels must be legible on small pictures."""
 
+LONGEST_ENLARGED = 4096
+"""Pixels that its longer side is enlarged to at most: a picture of 1 × 3000 would become one of 320 × 960,000."""
+
 BAND = 256
 """Rows that are drawn at a time."""
 
-
-HATCHES = 60
-"""Pale stripes along the longer side of a drawing, where the network did not look."""
+HATCHES = 45
+"""Stripes along the longer side of a drawing, where the network did not look."""
 
 
 def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32], view: View) -> NDArray[np.uint8]:
@@ -54,7 +56,7 @@ def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32], view: 
     Returns
     -------
     ndarray, (H, W, 3), uint8
-        The picture in dark grey, brighter and warmer where its pixels moved the output more; hatched in pale grey where
+        The picture in dark grey, brighter and warmer where its pixels moved the output more; hatched grey where
         the network saw nothing of it.
     """
     height, width = pixels.shape[:2]
@@ -84,7 +86,7 @@ def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32], view: 
 
 
 def unseen(grey: NDArray[Any], first_row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return rows of a drawing as they are drawn where the network did not look: pale, with slanting stripes.
+    """Return rows of a drawing as they are drawn where the network did not look: grey, with slanting stripes.
 
     Parameters
     ----------
@@ -101,14 +103,14 @@ def unseen(grey: NDArray[Any], first_row: int, size: tuple[int, int]) -> NDArray
     period = max(4, max(size) // HATCHES)
     rows = np.arange(first_row, first_row + len(grey))[:, None]
     striped = (rows + np.arange(grey.shape[1])) % period < max(1, period // 4)
-    pale: NDArray[np.uint8] = np.where(striped, 110 + 0.2 * grey, 170 + 0.3 * grey).astype(np.uint8)
-    return pale
+    hatched: NDArray[np.uint8] = np.where(striped, 90 + 0.3 * grey, 115 + 0.4 * grey).astype(np.uint8)
+    return hatched
 
 
 def drawing_scale(pixels: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
     """Return by how much a picture (H, W, 3) is enlarged to be annotated, 1 at least, and its width and height then."""
     height, width = pixels.shape[:2]
-    scale = max(1.0, SHORTEST_SIDE / min(height, width))
+    scale = max(1.0, min(SHORTEST_SIDE / min(height, width), LONGEST_ENLARGED / max(height, width)))
     return scale, (round(width * scale), round(height * scale))
 
 
