@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -22,6 +23,14 @@ DEEPEST = 0.6
 """Part of the map that is used: its ends are too dark to read black letters on."""
 
 Colour = tuple[int, int, int]
+
+
+class Region(NamedTuple):
+    """A part of a drawing, and what of it is a group."""
+
+    around: tuple[slice, slice]
+    inside: NDArray[np.bool_]
+
 
 RANKS = 10
 """Groups that are numbered and listed."""
@@ -67,25 +76,27 @@ def group_map(
     """
     order = ranking(values, len(masks))
     _, size = drawing_scale(pixels)
-    grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BILINEAR), np.float64)
+    grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BILINEAR))
     seen, box = view.place(grey.shape)
     side = seen[1].stop - seen[1].start, seen[0].stop - seen[0].start
     largest = values.values[: len(masks)].max()
     shares = np.sign(values.idg[: len(masks)]) * values.values[: len(masks)] / (largest or 1.0)
-    drawn = np.repeat(unseen(grey, 0, grey.shape)[..., None], 3, axis=2).astype(np.float64)
+    drawn = np.repeat(unseen(grey, 0, grey.shape)[..., None], 3, axis=2)
     drawn[seen] = grey[seen][..., None]
     edges = np.zeros(grey.shape, bool)
-    large = {}
+    large: dict[int, Region] = {}
     for k in reversed(order):
-        inside = np.zeros(grey.shape, bool)
-        inside[seen] = np.asarray(Image.fromarray(masks[k]).resize(side, Image.Resampling.NEAREST, box=box))
-        if k in order[:RANKS]:
-            large[k] = inside
+        mask = np.zeros(grey.shape, bool)
+        mask[seen] = np.asarray(Image.fromarray(masks[k]).resize(side, Image.Resampling.NEAREST, box=box))
+        # Around the group alone: fifty groups of a large photo would take minutes otherwise.
+        around = _around(mask)
+        inside = mask[around]
+        large[k] = Region(around, inside)
         tint = signed_colour(shares[k]).astype(np.float64)
-        drawn[inside] = 0.45 * np.repeat(grey[inside][:, None], 3, axis=1) + 0.55 * tint
-        edges |= find_boundaries(inside, mode="inner")
-    drawn[edges] *= 0.7
-    image = Image.fromarray(drawn.clip(0, 255).astype(np.uint8))
+        drawn[around][inside] = 0.45 * grey[around][inside][:, None] + 0.55 * tint
+        edges[around] |= find_boundaries(inside, mode="inner")
+    drawn[edges] = 0.7 * drawn[edges]
+    image = Image.fromarray(drawn)
     entries: list[tuple[str, Colour]] = []
     for rank, k in enumerate(order[:RANKS], 1):
         red, green, blue = signed_colour(shares[k]).tolist()
@@ -93,8 +104,16 @@ def group_map(
     return np.asarray(_numbered(image, order[:RANKS], large, entries))
 
 
+def _around(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and columns that a mask covers, and one more on each side."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0, 1), slice(0, 1)
+    return slice(max(0, rows[0] - 1), rows[-1] + 2), slice(max(0, columns[0] - 1), columns[-1] + 2)
+
+
 def _numbered(
-    image: Image.Image, order: Sequence[int], large: dict[int, NDArray[np.bool_]], entries: Sequence[tuple[str, Colour]]
+    image: Image.Image, order: Sequence[int], large: dict[int, Region], entries: Sequence[tuple[str, Colour]]
 ) -> Image.Image:
     """Write the number of each of the first groups where it is widest, and the list of them at the right."""
     font = ImageFont.load_default(size=13)
@@ -104,9 +123,10 @@ def _numbered(
     draw = ImageDraw.Draw(sheet)
     draw.text((image.width + 10, 4), HEADING, fill="black", font=font)
     for rank, (k, (text, colour)) in enumerate(zip(order, entries, strict=True), 1):
-        depth = distance_transform_edt(np.pad(large[k], 1))
+        (rows, columns), inside = large[k]
+        depth = distance_transform_edt(np.pad(inside, 1))
         row, column = divmod(int(depth.argmax()), depth.shape[1])
-        at = (column - 1.0, row - 1.0)
+        at = (columns.start + column - 1.0, rows.start + row - 1.0)
         draw.text(at, str(rank), fill="black", font=font, anchor="mm", stroke_width=2, stroke_fill="white")
         top = LINE * rank + 8
         draw.rectangle((image.width + 10, top + 2, image.width + 22, top + 14), fill=colour, outline="grey")

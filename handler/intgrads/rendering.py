@@ -101,8 +101,9 @@ def unseen(grey: NDArray[Any], first_row: int, size: tuple[int, int]) -> NDArray
     ndarray, (h, W), uint8
     """
     period = max(4, max(size) // HATCHES)
-    rows = np.arange(first_row, first_row + len(grey))[:, None]
-    striped = (rows + np.arange(grey.shape[1])) % period < max(1, period // 4)
+    rows = np.arange(first_row, first_row + len(grey), dtype=np.int32)[:, None]
+    striped = (rows + np.arange(grey.shape[1], dtype=np.int32)) % period < max(1, period // 4)
+    grey = grey.astype(np.float32)
     hatched: NDArray[np.uint8] = np.where(striped, 90 + 0.3 * grey, 115 + 0.4 * grey).astype(np.uint8)
     return hatched
 
