@@ -198,6 +198,17 @@ def test_padding_carries_no_attribution(baseline: ImageBaseline) -> None:
     assert masks[-1].all()
 
 
+def test_the_black_border_of_a_crop_pct_over_one_carries_no_attribution() -> None:
+    answer = tensors(service(Everywhere(), "crop", 1.15), pixels(60, 60), baseline="white")
+    carried = answer["integrated_grads"][0].abs().sum(0) > 0
+    assert carried[2:-3, 2:-3].all()
+    assert not carried[:2].any()
+    assert not carried[:, -2:].any()
+    x0, _, x1, _ = answer["info"]["seen"]
+    assert x0 < 0
+    assert x1 > 60
+
+
 def test_the_baseline_of_a_padded_picture_is_made_of_the_picture() -> None:
     """White bars above and below would make the mean of a black picture grey."""
     answer = tensors(
