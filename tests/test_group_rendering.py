@@ -4,7 +4,7 @@ import numpy as np
 from intgrads.group_rendering import group_map, signed_colour
 from intgrads.groups import group_values
 from intgrads.pictures import PictureSpec
-from intgrads.rendering import SHORTEST_SIDE
+from intgrads.rendering import LONGEST_ENLARGED, SHORTEST_SIDE, drawing_scale
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 VIEW = PictureSpec(4, 6).view((40, 60))
@@ -31,3 +31,9 @@ def test_no_value_is_no_colour() -> None:
     red, green, blue = signed_colour(0.0).tolist()
     assert max(red, green, blue) - min(red, green, blue) < 3
     assert np.ptp(drawn[10, 10].astype(int)) < 3
+
+
+def test_a_picture_of_one_row_is_not_enlarged_to_a_wall() -> None:
+    _, (width, height) = drawing_scale(np.zeros((1, 3000, 3), np.uint8))
+    assert width <= LONGEST_ENLARGED
+    assert height >= 1

@@ -63,7 +63,7 @@ class Settings(BaseModel):
         None,
         ge=0.01,
         le=1,
-        description="part of the resized picture's side that is kept, over 0 and at most 1, if not the model's own",
+        description="part of the resized picture's side that is kept, from 0.01 to 1, if not the model's own",
     )
     input_size: Size | None = Field(None, description="the network's input as HEIGHT,WIDTH, if not the model's own")
     mean: Triple | None = Field(None, description="mean of each channel on the scale 0 … 1, if not the model's own")
