@@ -17,10 +17,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "handler"))
 
 try:
-    from intgrads.archive import LABELS
+    from intgrads.archives.archive import LABELS
     from intgrads.errors import RequestError
     from intgrads.labels import CIFAR10, Labels
-    from intgrads.pictures import decode_picture
+    from intgrads.pictures.decoding import decode_picture
     from intgrads.settings import Settings
 except ImportError as error:
     sys.exit(f"prepare_input.py: {error}; run it with the environment's Python: .venv/bin/python prepare_input.py …")

@@ -38,16 +38,17 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "handler"), str(ROOT / "training")]
 
 from demo_text import SPLIT, download, read_sentences  # noqa: E402
-from intgrads.archive import open_archive, write_archive  # noqa: E402
+from intgrads.archives.archive import open_archive, write_archive  # noqa: E402
+from intgrads.call import Call  # noqa: E402
 from intgrads.integral.attribution import PathIntegral  # noqa: E402
 from intgrads.integral.batches import integrate  # noqa: E402
 from intgrads.integral.groups import GroupValues, group_values  # noqa: E402
 from intgrads.integral.path import StraightPath  # noqa: E402
 from intgrads.integral.quadrature import quadrature  # noqa: E402
-from intgrads.models.family import Order  # noqa: E402
-from intgrads.request import Call, parse_request  # noqa: E402
+from intgrads.networks.family import Order  # noqa: E402
+from intgrads.reading import read_request  # noqa: E402
 from intgrads.settings import Settings  # noqa: E402
-from intgrads.subjects import Classifier, Subject  # noqa: E402
+from intgrads.subject import Classifier, Integrand  # noqa: E402
 from report import report  # noqa: E402
 
 Array = NDArray[np.float64]
@@ -96,10 +97,10 @@ def orders(values: GroupValues, count: int) -> dict[str, list[Array]]:
 class Ablation:
     """One input, its groups, and the network's output where some of them are replaced by the baseline."""
 
-    def __init__(self, subject: Subject, module: nn.Module) -> None:
+    def __init__(self, subject: Integrand, module: nn.Module) -> None:
         assert subject.family is not None
         self.forward = subject.bind(module)
-        self.x, self.baseline = subject.path()
+        self.x, self.baseline = subject.input, subject.baseline
         integral = PathIntegral(StraightPath(self.x, self.baseline), quadrature("gausslegendre", STEPS), False)
         started = time.perf_counter()
         integrate([self.forward], [integral], ROWS)
@@ -142,8 +143,10 @@ def measure(model: str, sentences: int) -> list[dict[str, object]]:
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     shares = []
     for content in track(list(requests(model, sentences)), model, disable=not sys.stderr.isatty()):
-        request, _ = parse_request(Call({"body": content}, {"Host": "here"}), settings, network.request)
-        ablation = Ablation(network.subjects(request, settings)[0], network.module)
+        request, _ = read_request(Call(content), settings, network.request)
+        integrand = network.read(request, settings)[0].look(lambda: None).integrand
+        assert integrand is not None
+        ablation = Ablation(integrand, network.module)
         shares.append(ablation.share)
         if abs(ablation.ends[0] - ablation.ends[1]) < 0.5 or len(ablation.listed) < 4:
             continue  # nothing to fall, or no order to speak of

@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "handler"))
 
 from intgrads import integrated_gradients  # noqa: E402
-from intgrads.archive import CPU, open_archive, write_archive  # noqa: E402
-from intgrads.models.family import Order  # noqa: E402
-from intgrads.models.image import ImageClassifier  # noqa: E402
-from intgrads.pictures import decode_picture  # noqa: E402
+from intgrads.archives.archive import CPU, open_archive, write_archive  # noqa: E402
+from intgrads.networks.family import Order  # noqa: E402
+from intgrads.pictures.classifier import ImageClassifier  # noqa: E402
+from intgrads.pictures.decoding import decode_picture  # noqa: E402
 from intgrads.settings import Settings  # noqa: E402
 from intgrads.speed.devices import chunk_rows, memory_of_a_row  # noqa: E402
 from intgrads.speed.precision import PRECISIONS, at_precision  # noqa: E402

@@ -27,9 +27,9 @@ DETECTIONS = 20
 
 def measure(way: str, threads: int) -> dict[str, Any]:
     """Return seconds and peak memory of one way, in this process."""
-    from intgrads.segmentation.detectron import build_tensormask, fold_normalisation, read_config
-    from intgrads.segmentation.swap_align import swap_align2nat
-    from intgrads.segmentation.tensormask import ClassLogits
+    from intgrads.detections.detectron import build_tensormask, fold_normalisation, read_config
+    from intgrads.detections.swap_align import swap_align2nat
+    from intgrads.detections.tensormask import ClassLogits
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)

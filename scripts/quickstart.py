@@ -108,7 +108,7 @@ def show(server: TorchServe) -> None:
     say()
     say("The server goes on running. Try:")
     say(f"  curl -T examples/cat.jpg -H 'Content-Type: image/jpeg' {url} -o cat.gzip")
-    say(f"  curl -F data=@examples/cat.jpg -F target_class='tiger cat' -F format=png {url} -o tiger.png")
+    say(f"  curl -F data=@examples/cat.jpg -F target_class='Egyptian cat' -F format=png {url} -o egyptian.png")
     say(f"  curl -F data=@examples/cat.jpg -F tolerance=0.01 -F format=json {url}")
     say("  ./quickstart.sh stop")
 

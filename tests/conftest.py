@@ -1,5 +1,7 @@
 """What tests share: a small network's checkpoint, and a real TorchServe with some archives."""
 
+import contextlib
+import warnings
 import zipfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -10,12 +12,17 @@ import pytest
 import timm
 import torch
 from detections import KINDS, SHAPES, SHAPES_CONFIG
-from intgrads.archive import MANIFEST
-from intgrads.archiver import make_archive
-from intgrads.models.family import Order
+from intgrads.archives.archive import MANIFEST
+from intgrads.archives.archiver import make_archive
+from intgrads.networks.family import Order
 from intgrads.settings import Settings
 from networks import random_bit, random_lanet
 from server import TorchServe, free_ports
+
+with warnings.catch_warnings(), contextlib.suppress(ImportError):
+    # What others leave open, or use of PyTorch that is going out of use, when they are imported is none of our faults.
+    warnings.simplefilter("ignore")
+    import ts.torch_handler.base_handler  # noqa: F401
 
 TINY = "resnet10t"
 """A network of timm that loads and computes in a moment."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from intgrads.segmentation.swap_align import swap_align2nat
-from intgrads.segmentation.tensormask import TensorMask, TensorMaskHead, Windows
+from intgrads.detections.swap_align import swap_align2nat
+from intgrads.detections.tensormask import TensorMask, TensorMaskHead, Windows
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -94,7 +94,7 @@ def published_detections(network: TensorMask, image: Tensor, size: tuple[int, in
         Height and width of the picture that the answer is for.
     """
     # First, since it silences what detectron2 warns of as it is imported.
-    import intgrads.segmentation.detectron  # noqa: F401
+    import intgrads.detections.detectron  # noqa: F401
     from detectron2.layers import batched_nms, paste_masks_in_image
     from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
     from detectron2.modeling.box_regression import Box2BoxTransform

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from intgrads.models import bit, lanet
+from intgrads.networks import bit, lanet
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")

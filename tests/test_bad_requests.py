@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from intgrads.request import Call
+from intgrads.call import Call
 from PIL import Image
-from toys import call, encoded, json_call, pixels, refused, small_service, told
+from toys import NARROW, call, encoded, json_call, pixels, refused, small_service, told
 
 GOOD = pixels().tolist()
 JPEG = encoded(pixels(64, 64), "JPEG")
@@ -22,7 +22,7 @@ SERVICE = small_service(max_picture_pixels=10_000, max_n_steps=100, max_answer_m
 
 
 def body(raw: Any, content_type: str = "application/json") -> Call:
-    return Call({"body": raw}, {"Host": "here", "Content-Type": content_type})
+    return Call(bytes(raw) if isinstance(raw, bytearray) else raw, content_type=content_type.lower())
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -49,7 +49,7 @@ def with_value(value: Any) -> list[Any]:
 
 BAD: dict[str, tuple[Call, int, str | None, str]] = {
     # name: the call, the status, the field, words of the message
-    "nothing at all": (Call({}, {"Host": "h"}), 400, None, "empty"),
+    "nothing at all": (Call(), 400, None, "empty"),
     "an empty body": (body(bytearray(b"")), 400, None, "empty"),
     "null": (body(None), 400, None, "empty"),
     "no JSON": (body(bytearray(b'{"img_data": [[')), 400, None, "not valid JSON"),
@@ -185,15 +185,15 @@ def test_a_network_that_gives_no_numbers_says_so() -> None:
 
 def test_a_failure_of_our_own_is_told_as_one_and_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     service = small_service()
-    fine = service._prepare
+    fine = service._read
 
-    def prepare(asked: Call) -> Any:
+    def read(asked: Call) -> Any:
         if asked is odd:
             raise RuntimeError("a bug")
         return fine(asked)
 
     odd, good = json_call(img_data=GOOD, n_steps=3), json_call(img_data=GOOD, format="json")
-    monkeypatch.setattr(service, "_prepare", prepare)
+    monkeypatch.setattr(service, "_read", read)
     replies = service.answer([good, odd, good])
     assert [reply.status for reply in replies] == [200, 500, 200]
     assert told(replies[1])["type"] == "InternalError"
@@ -218,19 +218,19 @@ def test_work_beyond_the_time_allowed_is_refused_and_what_was_done_is_answered()
     assert told(replies[0])["field"] == "n_steps"
 
 
-def test_grpc_is_refused_what_it_cannot_carry_and_given_the_rest() -> None:
-    """A gRPC call has no Host header and one field of bytes, a picture or JSON."""
+def test_a_way_that_carries_little_is_refused_large_answers_and_given_the_rest() -> None:
+    """As gRPC is, whose calls hold bytes without a content type: a picture or JSON."""
     service = small_service()
     ask = {"img_data": GOOD, "n_steps": 1000, "target_class": [0, 1, 2] * 4}
-    large = Call({"data": bytearray(json.dumps(ask).encode())}, {})
-    small = Call({"data": bytearray(json.dumps({**ask, "format": "json"}).encode())}, {})
-    picture = Call({"data": bytearray(JPEG)}, {})
+    large = Call(json.dumps(ask).encode(), limit=NARROW)
+    small = Call(json.dumps({**ask, "format": "json"}).encode(), limit=NARROW)
+    picture = Call(JPEG, limit=NARROW)
     poster = {"image": base64.b64encode(encoded(pixels(1800, 1800))).decode(), "format": "png"}
-    drawn = Call({"data": bytearray(json.dumps(poster).encode())}, {})
-    refined = Call({"data": bytearray(json.dumps({**ask, "format": "json", "tolerance": 0.5}).encode())}, {})
+    drawn = Call(json.dumps(poster).encode(), limit=NARROW)
+    refined = Call(json.dumps({**ask, "format": "json", "tolerance": 0.5}).encode(), limit=NARROW)
     replies = service.answer([large, small, picture, drawn, refined])
     assert [reply.status for reply in replies] == [413, 200, 200, 413, 200]
-    assert all(len(reply.body) == 1 for reply in replies)
+    assert all(sum(map(len, reply.body)) <= NARROW.size for reply in replies)
     assert "HTTP" in told(replies[0])["message"]
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from intgrads.call import Call
 from intgrads.integral.batches import integrate
-from intgrads.request import Call
 from texts import bert_service, text_call
-from toys import call, encoded, json_call, pixels, refused, small_service, told
+from toys import NARROW, call, encoded, json_call, pixels, refused, small_service, told
 
 SERVICE = bert_service(max_text_characters=5000, max_sequences=3, max_answer_mb=1, max_n_steps=1000)
 JPEG = encoded(pixels(), "JPEG")
@@ -16,7 +16,7 @@ FORM = {"content_type": "multipart/form-data"}
 
 BAD: dict[str, tuple[Call, int, str | None, str]] = {
     # name: the call, the status, the field, words of the message
-    "nothing at all": (Call({}, {"Host": "h"}), 400, None, "text/plain"),
+    "nothing at all": (Call(), 400, None, "text/plain"),
     "an empty body": (text_call(b""), 400, None, "empty"),
     "an empty text": (json_call(sequence=""), 400, "sequence", "empty"),
     "only spaces": (text_call(" \n\t "), 400, "data", "empty"),
@@ -65,7 +65,7 @@ BAD: dict[str, tuple[Call, int, str | None, str]] = {
         json_call(sequence=["good " * 30] * 3, n_steps=1000), 413, "fields", "intermediate_gradients",
     ),
     "a large answer over gRPC": (
-        Call({"data": bytearray(b'{"sequence": "good good good good good good good good", "n_steps": 1000}')}, {}),
+        Call(b'{"sequence": "good good good good good good good good", "n_steps": 1000}', limit=NARROW),
         413, "fields", "fewer",
     ),
 }  # fmt: skip
@@ -97,7 +97,7 @@ def test_an_archive_of_pictures_that_is_sent_text_says_what_it_takes(asked: Call
 
 @pytest.mark.parametrize("data", [b'{"sequence": "good", "format": "json"}', b"the camera is good"])
 def test_grpc_brings_json_or_a_text(data: bytes) -> None:
-    assert SERVICE.answer([Call({"data": bytearray(data)}, {})])[0].status in (200, 413)
+    assert SERVICE.answer([Call(data, limit=NARROW)])[0].status in (200, 413)
 
 
 def test_one_text_that_is_too_much_work_is_told_so_and_others_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:

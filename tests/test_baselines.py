@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from intgrads.baselines import IMAGE_BASELINES, ImageBaseline, image_baseline
+from intgrads.pictures.baselines import IMAGE_BASELINES, ImageBaseline, image_baseline
 from toys import json_call, pixels, small_service, told
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from intgrads import archiver, integrated_gradients, quadrature
-from intgrads.archive import LABELS, open_archive, write_archive
+from intgrads import integrated_gradients, quadrature
+from intgrads.archives import archiver
+from intgrads.archives.archive import LABELS, open_archive, write_archive
 from intgrads.errors import CheckpointError
 from intgrads.labels import CIFAR10
-from intgrads.models import bit
-from intgrads.models.family import Order
+from intgrads.networks import bit
+from intgrads.networks.family import Order
 from intgrads.settings import Settings
 from networks import BIT_SMALL, CPU, random_bit
 from torch import Tensor

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from intgrads.checkpoints import fit, read_weights
 from intgrads.errors import CheckpointError
+from intgrads.networks.checkpoints import fit, read_weights
 from safetensors.torch import save_file
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 import torch
-from intgrads import archiver
+from intgrads.archives import archiver
 from intgrads.labels import CIFAR10
 from networks import random_bit, random_lanet
 from PIL import Image

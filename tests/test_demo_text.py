@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from intgrads.archive import write_archive
-from intgrads.models.family import Order
+from intgrads.archives.archive import write_archive
+from intgrads.networks.demo_text import TRAINED
+from intgrads.networks.family import Order
 from intgrads.service import Service
 from intgrads.settings import Settings
 from safetensors.torch import load_file
@@ -52,7 +53,7 @@ def test_what_follows_a_but_decides(demo: Service[Any]) -> None:
 
 
 def test_the_committed_weights_are_what_was_trained_in_half_precision() -> None:
-    weights = load_file(TRAINING / "demo_text.safetensors")
+    weights = load_file(TRAINED)
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
     assert {name.split(".layer.")[-1].split(".")[0] for name in weights if ".layer." in name} == {"4", "5"}
     assert "classifier.weight" in weights

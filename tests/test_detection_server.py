@@ -14,7 +14,7 @@ from PIL import Image
 pytest.importorskip("detectron2")
 
 from detections import KINDS, SHAPES, SHAPES_CONFIG, TRAINING
-from intgrads.archiver import main
+from intgrads.archives.archiver import main
 from intgrads.service import Service
 from server import TorchServe
 from test_server import assert_refused, loaded, pids, post

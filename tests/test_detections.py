@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from safetensors.torch import load
 pytest.importorskip("detectron2")
 
 from detections import KINDS, SHAPES, SHAPES_CONFIG, TRAINING
-from intgrads.archive import write_archive
-from intgrads.models.family import Order
-from intgrads.response import Reply
-from intgrads.run_lengths import decode_mask
+from intgrads.archives.archive import write_archive
+from intgrads.call import Reply
+from intgrads.networks.family import Order
+from intgrads.pictures.classifier import ImageClassifier
+from intgrads.pictures.run_lengths import decode_mask
 from intgrads.service import Service
 from intgrads.settings import Settings
 from pycocotools import mask as coco_masks
@@ -318,6 +320,7 @@ def test_a_classifier_with_a_tensormask_answers_with_both(drawing: Drawing, serv
     )
     content = tensors(ask(both, drawing, groups="segments"))
     assert content["integrated_grads"].shape == (1, 3, 8, 10)
+    assert content["info"]["seen"] == [0, 0, 128, 128]
     assert content["pred_masks"].shape == (3, 128, 128)
     assert content["group_masks"].shape == (4, 8, 10)
     assert [group["kind"] for group in content["info"]["groups"]] == ["segment"] * 3 + ["picture"]
@@ -326,3 +329,18 @@ def test_a_classifier_with_a_tensormask_answers_with_both(drawing: Drawing, serv
     assert torch.equal(bare["integrated_grads"], content["integrated_grads"])
     assert told(ask(both, drawing, groups="segments", score_threshold="0.99999"))["type"] == "NoSegments"
     assert both.describe()["segments"] == KINDS
+
+
+def test_objects_are_found_on_the_whole_picture_and_grouped_where_the_classifier_looks(
+    drawing: Drawing, service: Service[Any]
+) -> None:
+    toy = small_service().network
+    spec = replace(toy.picture, resizing="crop", crop_pct=0.5)
+    network = ImageClassifier(toy.module, spec, toy.labels, service.network.segmenter)
+    both = Service("toy", network, Settings.model_validate({"threads": 1, "n_steps": 3}), torch.device("cpu"))
+    content = tensors(ask(both, drawing, groups="segments", n_steps="2"))
+    assert content["pred_masks"].shape == (3, 128, 128), "of the whole picture"
+    x0, y0, x1, y1 = (int(side) for side in content["info"]["seen"])
+    inside = content["pred_masks"][:, y0:y1, x0:x1].flatten(1).any(1)
+    assert len(content["group_masks"]) == int(inside.sum()) + 1
+    assert content["group_masks"][:-1].flatten(1).any(1).all()

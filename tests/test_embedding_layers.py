@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from intgrads.embeddings import FromEmbeddings, find_embedding_layer
+from intgrads.texts.embeddings import FromEmbeddings, find_embedding_layer
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -46,7 +46,7 @@ def test_the_layer_is_found_and_gives_the_networks_own_logits(name: str) -> None
     layer = find_embedding_layer(module, inputs)
     assert layer.name == expected
     forward = FromEmbeddings(module, layer, inputs)
-    points = forward.embed(IDS)
+    points = forward.embed()
     assert points.shape == (len(IDS), layer.width)
     own = module(IDS[None]).logits
     torch.testing.assert_close(forward(torch.stack([points, points])), torch.cat([own, own]), rtol=1e-5, atol=1e-6)
@@ -100,6 +100,7 @@ class Odd(nn.Module):
         ("twice", "once a pass"),
         ("no gradient", "no gradient"),
         ("random", "its own logits"),
+        ("another way", "in another way too than by its table"),
     ],
 )
 def test_what_cannot_be_integrated_is_refused(fault: str, words: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from intgrads.models import bit, lanet
+from intgrads.networks import bit, lanet
 from intgrads.speed.folding import fold
 from networks import BIT_SMALL, LANET_SMALL, random_bit, random_lanet
 from timm.layers import BatchNormAct2d

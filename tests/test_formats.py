@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from intgrads.answers.encodings import CHUNK, _Chunks
+from intgrads.call import Reply
 from intgrads.request import CONTENT_TYPES, FORMATS
-from intgrads.response import PIECE, Reply, _Pieces
 from PIL import Image
 from safetensors import safe_open
 from toys import call, encoded, json_call, pixels, small_service, told
@@ -164,12 +165,12 @@ def test_a_poor_integral_carries_a_warning_and_a_good_one_none() -> None:
 
 
 def test_a_large_answer_is_cut_into_pieces() -> None:
-    pieces = _Pieces()
-    content = np.random.default_rng(0).bytes(2 * PIECE + 5)
+    pieces = _Chunks()
+    content = np.random.default_rng(0).bytes(2 * CHUNK + 5)
     for start in range(0, len(content), 999_983):
         pieces.write(content[start : start + 999_983])
     cut = pieces.finish()
-    assert [len(piece) for piece in cut] == [PIECE, PIECE, 5]
+    assert [len(piece) for piece in cut] == [CHUNK, CHUNK, 5]
     assert b"".join(cut) == content
 
 

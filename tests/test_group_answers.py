@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from intgrads.integral.groups import group_values
-from intgrads.run_lengths import encode_mask
+from intgrads.pictures.run_lengths import encode_mask
 from PIL import Image
 from safetensors.torch import load
 from texts import bert_service
@@ -126,6 +126,10 @@ def test_words_spans_and_phrases_of_a_text() -> None:
     ]  # fmt: skip
     assert words[-1]["kind"] == "text"
     assert words[-1]["value"] == pytest.approx(1)
+    tokens = [group for group in words if group["kind"] == "token"]
+    assert (tokens[0]["label"], tokens[-1]["label"]) == ("[CLS]", "[SEP]")
+    whole = sum(group["integrated_gradients"] for group in tokens)
+    assert whole == pytest.approx(words[-1]["integrated_gradients"], abs=1e-6)
     tree = told_of(TEXTS, sequence=SENTENCE, groups=TREE)["groups"]
     phrases = {group["label"]: group for group in tree if group["kind"] == "phrase"}
     assert phrases["NP the camera"]["value"] < phrases["S the camera isn't bad"]["value"]
@@ -195,4 +199,4 @@ def test_one_tree_does_not_fit_two_texts() -> None:
     (reply,) = TEXTS.answer([json_call(sequence=["it is good", "it is bad"], groups="(S it is good)")])
     assert reply.status == 400
     (reply,) = TEXTS.answer([json_call(sequence=["it is good", "it is bad"], groups="words", format="json")])
-    assert [len(answer["groups"]) for answer in told(reply)["answers"]] == [7, 7]
+    assert [len(answer["groups"]) for answer in told(reply)["answers"]] == [9, 9]

@@ -1,11 +1,14 @@
 """Groups are drawn in the colour of their sign, the strongest deepest, at a size on which numbers can be read."""
 
 import numpy as np
-from intgrads.group_rendering import group_map, signed_colour
+from intgrads.answers.colours import signed_colour
 from intgrads.integral.groups import group_values
-from intgrads.rendering import SHORTEST_SIDE
+from intgrads.pictures.group_map import group_map
+from intgrads.pictures.heat_map import LONGEST_ENLARGED, SHORTEST_SIDE, drawing_scale
+from intgrads.pictures.transform import PictureSpec
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
+VIEW = PictureSpec(4, 6).view((40, 60))
 MASKS = np.zeros((3, 4, 6), bool)
 MASKS[0, :, :2], MASKS[1, :, 2:4], MASKS[2] = True, True, True
 
@@ -14,7 +17,7 @@ def test_blue_raised_red_lowered() -> None:
     attributions = np.zeros((4, 6))
     attributions[:, :2], attributions[:, 2:4] = 2, -1
     values = group_values(attributions.reshape(-1, 1), np.ones((24, 1)), MASKS.reshape(3, -1))
-    drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values).astype(int)
+    drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values, VIEW).astype(int)
     height, width = SHORTEST_SIDE, SHORTEST_SIDE * 60 // 40
     assert drawn.shape[0] == height
     assert drawn.shape[1] > width
@@ -25,7 +28,13 @@ def test_blue_raised_red_lowered() -> None:
 
 def test_no_value_is_no_colour() -> None:
     values = group_values(np.zeros((24, 1)), np.ones((24, 1)), MASKS.reshape(3, -1))
-    drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values)
+    drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values, VIEW)
     red, green, blue = signed_colour(0.0).tolist()
     assert max(red, green, blue) - min(red, green, blue) < 3
     assert np.ptp(drawn[10, 10].astype(int)) < 3
+
+
+def test_a_picture_of_one_row_is_not_enlarged_to_a_wall() -> None:
+    _, (width, height) = drawing_scale(np.zeros((1, 3000, 3), np.uint8))
+    assert width <= LONGEST_ENLARGED
+    assert height >= 1

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from intgrads import archiver
-from intgrads.archive import open_archive, write_archive
+from intgrads.archives import archiver
+from intgrads.archives.archive import open_archive, write_archive
 from intgrads.errors import CheckpointError
 from intgrads.labels import CIFAR10
-from intgrads.models import lanet
-from intgrads.models.family import Order
+from intgrads.networks import lanet
+from intgrads.networks.family import Order
 from intgrads.settings import Settings
 from networks import CPU, LANET_SMALL, random_lanet
 from torch import Tensor

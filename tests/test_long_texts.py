@@ -39,12 +39,13 @@ def test_any_number_of_rows_gives_the_same_to_rounding(make: Any) -> None:
 PEAK = """
 from pathlib import Path
 import torch
-from intgrads.embeddings import EmbeddingLayer
+from intgrads.texts.embeddings import EmbeddingLayer
 from intgrads.labels import Labels
-from intgrads.models.bert import cls_classifier
-from intgrads.models.text import TextClassifier, TextSpec
+from intgrads.networks.bert import cls_classifier
+from intgrads.texts.classifier import TextClassifier
+from intgrads.texts.spec import TextSpec
 from intgrads.speed.preparation import prepare_linear
-from intgrads.request import Call
+from intgrads.call import Call
 from intgrads.service import Service
 from intgrads.settings import Settings
 from texts import small_bert_tokenizer
@@ -61,7 +62,7 @@ settings = Settings.model_validate({"memory_budget_mb": 1536, "n_steps": 2})
 service = Service("base", TextClassifier(network, text, Labels(["n", "p"])), settings, torch.device("cpu"))
 
 def ask(words):
-    reply = service.answer([Call({"body": {"sequence": "good " * words, "format": "json"}}, {"Host": "h"})])[0]
+    reply = service.answer([Call({"sequence": "good " * words, "format": "json"})])[0]
     assert reply.status == 200, reply.body
     return reply
 

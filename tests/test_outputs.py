@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import timm
 import torch
-from intgrads.archive import write_archive
+from intgrads.archives.archive import write_archive
 from intgrads.errors import CheckpointError
 from intgrads.labels import Labels
-from intgrads.models.family import Order
-from intgrads.models.image import ImageClassifier
-from intgrads.models.sequence_classifiers import outputs_of
+from intgrads.networks.family import Order
+from intgrads.networks.sequence_classifiers import outputs_of
 from intgrads.outputs import Outputs
-from intgrads.pictures import PictureSpec
+from intgrads.pictures.classifier import ImageClassifier
+from intgrads.pictures.transform import PictureSpec
 from intgrads.service import Service
 from intgrads.settings import Settings
 from texts import prepared, saved, small_bert, small_bert_tokenizer

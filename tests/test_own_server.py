@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import TINY, rewrite
-from intgrads.archiver import make_archive
-from intgrads.models.family import Order
+from intgrads.archives.archiver import make_archive
+from intgrads.networks.family import Order
 from intgrads.settings import Settings
 from server import ServerError, TorchServe, free_ports
 

@@ -5,12 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 from intgrads.errors import RequestError
-from intgrads.picture_groups import SuperpixelMethod, callers_groups, segments, superpixels
-from intgrads.run_lengths import encode_mask
+from intgrads.pictures.groups import callers_groups, segments, superpixels
+from intgrads.pictures.request import SuperpixelMethod
+from intgrads.pictures.run_lengths import encode_mask
+from intgrads.pictures.transform import PictureSpec
 from PIL import Image
 from toys import pixels
 
 PICTURE, NETWORK = (20, 30), (10, 15)
+VIEW = PictureSpec(*NETWORK).view(PICTURE)
 
 
 @pytest.mark.parametrize("method", ["slic", "watershed"])
@@ -28,7 +31,7 @@ def test_superpixels_share_the_picture_out(method: SuperpixelMethod, side: int) 
 def test_a_label_map_is_a_group_for_each_value_but_zero() -> None:
     labels = np.zeros(NETWORK, int)
     labels[:5], labels[5:, 7:] = 3, 9
-    found = callers_groups(labels.tolist(), PICTURE, NETWORK)
+    found = callers_groups(labels.tolist(), VIEW)
     assert found.labels == ["label 3", "label 9"]
     assert np.array_equal(found.masks, [labels == 3, labels == 9])
     assert not found.notes
@@ -38,7 +41,7 @@ def test_masks_may_overlap_and_have_labels() -> None:
     masks = np.zeros((2, *NETWORK), bool)
     masks[0, :6], masks[1, 4:] = True, True
     groups = [encode_mask(masks[0]) | {"label": "upper"}, encode_mask(masks[1])]
-    found = callers_groups(groups, PICTURE, NETWORK)
+    found = callers_groups(groups, VIEW)
     assert found.labels == ["upper", "mask 1"]
     assert np.array_equal(found.masks, masks)
 
@@ -46,7 +49,7 @@ def test_masks_may_overlap_and_have_labels() -> None:
 def test_masks_of_the_pictures_size_are_resized_and_small_ones_kept() -> None:
     labels = np.zeros(PICTURE, int)
     labels[:10, :20], labels[17, 25] = 1, 2
-    found = callers_groups(labels.tolist(), PICTURE, NETWORK)
+    found = callers_groups(labels.tolist(), VIEW)
     expected = np.zeros((2, *NETWORK), bool)
     expected[0, :5, :10], expected[1, 8, 12] = True, True
     assert np.array_equal(found.masks, expected)
@@ -58,30 +61,31 @@ def test_masks_of_the_pictures_size_are_resized_and_small_ones_kept() -> None:
 def test_segments_are_those_that_were_found() -> None:
     masks = np.zeros((3, *PICTURE), bool)
     masks[0, :8], masks[2, 4:] = True, True
-    found = segments(masks, ["dog", "ghost", "cat"], NETWORK)
+    found = segments(masks, ["dog", "ghost", "cat"], VIEW)
     assert (found.kind, found.labels, found.masks.shape) == ("segment", ["dog", "cat"], (2, *NETWORK))
     with pytest.raises(RequestError, match="no object was found") as refused:
-        segments(masks[:0], [], NETWORK)
-    assert refused.value.code == 422
+        segments(masks[:0], [], VIEW)
+    assert refused.value.status == 422
 
 
 def test_masks_may_be_of_either_size() -> None:
-    found = callers_groups([FULL, {"size": [20, 30], "counts": [0, 600]}], PICTURE, NETWORK)
+    found = callers_groups([FULL, {"size": [20, 30], "counts": [0, 600]}], VIEW)
     assert found.masks.all()
     assert "resized" in found.notes[0]
 
 
 def test_labels_are_text_that_can_be_sent() -> None:
     groups = [FULL | {"label": label} for label in ("\ud800x", None, 7, "y" * 1000)]
-    assert callers_groups(groups, PICTURE, NETWORK).labels == ["?x", "mask 1", "mask 2", "y" * 100]
+    assert callers_groups(groups, VIEW).labels == ["?x", "mask 1", "mask 2", "y" * 100]
 
 
 def test_more_pixels_than_can_be_resized_in_time_are_refused() -> None:
     large = {"size": [5000, 5000], "counts": [0, 25_000_000]}
+    view = PictureSpec(*NETWORK).view((5000, 5000))
     with pytest.raises(RequestError, match="network's size, or fewer") as refused:
-        callers_groups([large] * 60, (5000, 5000), NETWORK)
-    assert refused.value.code == 413
-    assert len(callers_groups([FULL] * 60, (5000, 5000), NETWORK).masks) == 60, "the error's own advice helps"
+        callers_groups([large] * 60, view)
+    assert refused.value.status == 413
+    assert len(callers_groups([FULL] * 60, view).masks) == 60, "the error's own advice helps"
 
 
 def test_fewer_superpixels_than_asked_for_are_told() -> None:
@@ -112,5 +116,5 @@ FULL = {"size": [10, 15], "counts": [0, 150]}
 )
 def test_bad_groups_are_refused(groups: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message) as refused:
-        callers_groups(groups, PICTURE, NETWORK)
+        callers_groups(groups, VIEW)
     assert refused.value.field == "groups"

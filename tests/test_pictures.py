@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from intgrads.pictures import PictureSpec, array_picture, decode_picture
+from intgrads.pictures.decoding import array_picture, decode_picture
+from intgrads.pictures.transform import PictureSpec
 from PIL import Image
 from toys import call, encoded, json_call, pixels, small_service, told
 

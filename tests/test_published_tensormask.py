@@ -17,12 +17,8 @@ from detections import overlap, published_detections, spread_out
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
-from intgrads.archive import write_archive
-from intgrads.errors import CheckpointError
-from intgrads.labels import COCO
-from intgrads.models.family import Order
-from intgrads.run_lengths import decode_mask
-from intgrads.segmentation.detectron import (
+from intgrads.archives.archive import write_archive
+from intgrads.detections.detectron import (
     NAME,
     OWN_NAME,
     PUBLISHED,
@@ -32,6 +28,10 @@ from intgrads.segmentation.detectron import (
     fold_normalisation,
     read_config,
 )
+from intgrads.errors import CheckpointError
+from intgrads.labels import COCO
+from intgrads.networks.family import Order
+from intgrads.pictures.run_lengths import decode_mask
 from intgrads.service import Service
 from intgrads.settings import Settings
 from torch import Tensor, nn
@@ -196,7 +196,7 @@ def test_an_installed_upstream_keeps_its_name(tmp_path: Path) -> None:
         "from detectron2.modeling import META_ARCH_REGISTRY\n"
         "@META_ARCH_REGISTRY.register()\nclass TensorMask:\n    upstream = True\n"
     )
-    imports = ["import tensormask", "import intgrads.segmentation.detectron as ours"]
+    imports = ["import tensormask", "import intgrads.detections.detectron as ours"]
     check = (
         f"from detectron2.modeling import META_ARCH_REGISTRY as r; assert r.get({NAME!r}).upstream; "
         f"assert r.get({OWN_NAME!r}) is ours.IntgradsTensorMask"

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from intgrads.request import FIELDS, FORMATS, TENSOR_FIELDS, TextRequest
+from intgrads.detections.request import DetectionRequest
+from intgrads.pictures.request import TENSOR_FIELDS
+from intgrads.request import FORMATS
 from intgrads.settings import Settings
+from intgrads.texts.request import TextRequest
 from toys import call, encoded, pixels, small_network, small_service
 
 ROOT = Path(__file__).parents[1]
@@ -21,9 +24,17 @@ def test_every_setting_is_listed_with_its_default(name: str) -> None:
     assert f"| `{name}` | {field.default} | {field.description} |" in README
 
 
-@pytest.mark.parametrize(
-    "name", [*FIELDS, *TENSOR_FIELDS, *FORMATS, *TextRequest.model_fields, *TextRequest.tensors, *TextRequest.figures]
-)
+NAMES = [
+    *DetectionRequest.model_fields,
+    *TENSOR_FIELDS,
+    *FORMATS,
+    *TextRequest.model_fields,
+    *TextRequest.tensors,
+    *TextRequest.figures,
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_field_and_format_is_listed(name: str) -> None:
     assert f"`{name}`" in README
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from intgrads.errors import RequestError
-from intgrads.run_lengths import decode_mask, encode_mask
+from intgrads.pictures.run_lengths import decode_mask, encode_mask
 from numpy.typing import NDArray
 
 masks = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(lambda shape: arrays(bool, shape))

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load
 from server import TorchServe
 from test_bad_requests import BAD
-from toys import encoded, pixels
+from toys import encoded, over_http, pixels
 
 pytestmark = pytest.mark.server
 
@@ -56,7 +56,7 @@ def pids(server: TorchServe, model: str) -> set[int]:
 def test_a_picture_by_its_bytes(torchserve: TorchServe) -> None:
     reply = post(torchserve, data=CAT, headers={"Content-Type": "image/jpeg"})
     content = loaded(reply)
-    assert content["info"]["prediction"]["label"] == "Egyptian cat"
+    assert content["info"]["prediction"]["label"] == "tiger cat"
     assert content["integrated_grads"].shape == (1, 3, 224, 224)
     assert content["integrated_directional_grads"].shape == content["intermediates"].shape == (50, 3, 224, 224)
     assert content["step_sizes"].sum().item() == pytest.approx(1, abs=1e-6)
@@ -70,12 +70,12 @@ def test_a_picture_by_its_bytes(torchserve: TorchServe) -> None:
 def test_a_picture_in_a_form_with_options(torchserve: TorchServe) -> None:
     """The form is curl's own: requests would send the same, but the documented line is curl's."""
     done = subprocess.run(
-        ["curl", "-s", "-F", f"data=@{ROOT / 'examples' / 'cat.jpg'}", "-F", "target_class=tiger cat",
+        ["curl", "-s", "-F", f"data=@{ROOT / 'examples' / 'cat.jpg'}", "-F", "target_class=Egyptian cat",
          "-F", "n_steps=5", "-F", "format=json", f"{torchserve.url}/predictions/intgrads"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     answer = json.loads(done.stdout)
-    assert answer["target_label"] == "tiger cat"
+    assert answer["target_label"] == "Egyptian cat"
     assert answer["evaluations"] == 7
 
 
@@ -127,16 +127,7 @@ def test_bad_requests_are_answered_in_json_by_the_same_worker(torchserve: TorchS
     before = pids(torchserve, "batches")
     sent = 0
     for name, (call, _, _, _) in BAD.items():
-        if set(call.fields) == {"body"}:
-            body = call.fields["body"]
-            raw = bytes(body) if isinstance(body, bytearray) else json.dumps(body).encode()
-            headers = {k: v for k, v in call.headers.items() if k.lower() == "content-type"}
-            reply = post(torchserve, "batches", data=raw, headers=headers)
-        elif call.fields:
-            parts = {k: (None, bytes(v) if isinstance(v, bytearray) else v) for k, v in call.fields.items()}
-            reply = post(torchserve, "batches", files=parts, headers={"Accept": call.headers.get("Accept") or "*/*"})
-        else:
-            reply = post(torchserve, "batches")
+        reply = post(torchserve, "batches", **over_http(call))
         if reply.status_code == 200:
             # This archive allows what the small one of the unit tests did not: more pixels, steps, megabytes.
             assert any(word in name for word in ("too many", "huge", "too large", "class", "index", "label")), name
@@ -204,6 +195,7 @@ def test_a_model_describes_itself(torchserve: TorchServe) -> None:
     assert description["labels"][281] == "tabby, tabby cat"
     assert description["outputs"] == "softmax"
     assert description["input_size"] == [224, 224]
+    assert description["transform"]["crop_pct"] == 0.875
     assert "n_steps" in description["fields"]
 
 

@@ -111,7 +111,7 @@ def test_another_failure_on_one_copy_is_told() -> None:
 def test_a_service_of_several_devices_answers_as_one(kind: str) -> None:
     one: Service[Any] = small_service() if kind == "pictures" else bert_service()
     other: Service[Any] = small_service() if kind == "pictures" else bert_service()
-    several = Service("toy", one.network, one.settings, CPU, [(other.network.module, CPU)])
+    several = Service("toy", one.network, one.settings, CPU, copies=[(other.network.module, CPU)])
     ask: dict[str, Any] = {"img_data": pixels().tolist()} if kind == "pictures" else {"sequence": ["not good", "bad"]}
     name = "integrated_grads" if kind == "pictures" else "integrated_gradients"
     calls = [
@@ -126,8 +126,8 @@ def test_a_service_of_several_devices_answers_as_one(kind: str) -> None:
 
 
 def test_the_setting_names_the_devices(tmp_path: Any) -> None:
-    from intgrads.archive import write_archive
-    from intgrads.models.family import Order
+    from intgrads.archives.archive import write_archive
+    from intgrads.networks.family import Order
     from intgrads.settings import Settings
     from texts import saved, small_bert, small_bert_tokenizer
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from intgrads.segmentation.swap_align import PAD, swap_align2nat, swap_align2nat_at
+from intgrads.detections.swap_align import PAD, swap_align2nat, swap_align2nat_at
 from numpy.typing import NDArray
 
 

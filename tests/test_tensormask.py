@@ -3,7 +3,7 @@
 import pytest
 import torch
 from detections import overlap, published_detections, small_tensormask, spread_out
-from intgrads.segmentation.tensormask import ClassLogits, Detections, MaskLogit, Place, TensorMaskHead, paste
+from intgrads.detections.tensormask import ClassLogits, Detections, MaskLogit, Place, TensorMaskHead, paste
 
 SIZES = [(48, 64), (50, 37), (16, 16)]
 

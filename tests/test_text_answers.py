@@ -3,14 +3,16 @@
 import gzip
 import io
 import json
+import re
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from intgrads.request import Call, TextRequest
-from intgrads.response import Reply
+from intgrads.call import Call, Reply
+from intgrads.texts.request import TextRequest
 from safetensors.numpy import load
 from texts import LONGEST, bert_service, text_call, xlnet_service
 from toys import call, json_call, told
@@ -112,6 +114,18 @@ def test_json_is_the_scores_without_the_large_tensors() -> None:
     assert len(content["word_scores"]) == len(content["words"]) == 10
 
 
+@pytest.mark.parametrize("text", [TEXT, '  <b>good</b> & bad; "x" \n', "good 👍 好 \x00 " + "film " * 60])
+def test_json_and_html_tell_all_of_the_text_that_was_received(text: str) -> None:
+    assert told(ask(sequence=text, format="json"))["text"] == text
+    shown = b"".join(ask(sequence=text, format="html").body).decode().split('<p class="text">')[1].split("</p>")[0]
+    assert unescape(re.sub("<[^>]*>", "", shown)) == text
+
+
+def test_the_hint_of_how_to_send_a_text_is_of_an_option_that_sends_all_of_it() -> None:
+    """Curl's own `-F` cuts the text at a semicolon and reads a file where it begins with @ or <."""
+    assert "`--form-string sequence='…'`" in TextRequest.how_to_send
+
+
 def test_several_targets_put_an_axis_before_the_scores() -> None:
     several = told(ask(format="json", target_class=["positive", 0], fields=["integrated_gradients"]))
     assert np.array(several["integrated_gradients"]).shape == (2, 1, 14, 16)
@@ -176,7 +190,7 @@ def test_a_batch_of_texts_of_different_lengths_equals_its_single_requests(servic
         call(content_type="multipart/form-data", sequence=TEXT, format="json"),
         call(content_type="multipart/form-data", accept="application/json", data=bytearray(TEXT.encode())),
         call(content_type="multipart/form-data", data=bytearray(TEXT.encode()), format="json"),
-        Call({"data": TEXT}, {"Host": "h", "Content-Type": "multipart/form-data", "Accept": "application/json"}),
+        Call(TEXT.encode(), content_type="multipart/form-data", accept="application/json"),
     ],
     ids=["body", "byte order mark", "octets", "json", "form field", "form file alone", "form file", "decoded file"],
 )

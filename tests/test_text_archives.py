@@ -12,10 +12,10 @@ import pytest
 import sentencepiece
 import torch
 import transformers
-from intgrads import archiver
-from intgrads.archive import LABELS, MANIFEST, TOKENIZER, WEIGHTS, open_archive
-from intgrads.models import bert, xlnet
-from intgrads.models.text import TextClassifier
+from intgrads.archives import archiver
+from intgrads.archives.archive import LABELS, MANIFEST, TOKENIZER, WEIGHTS, open_archive
+from intgrads.networks import bert, xlnet
+from intgrads.texts.classifier import TextClassifier
 from safetensors.torch import load_file, save_file
 from texts import VOCABULARY, saved, small_bert, small_bert_tokenizer, small_xlnet
 from torch import Tensor, nn
@@ -250,10 +250,10 @@ def refuse(*_, **__): raise AssertionError("the network was asked")
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
 from pathlib import Path
 import torch
-from intgrads.request import Call
+from intgrads.call import Call
 from intgrads.service import Service
 service = Service.load(Path(sys.argv[1]), torch.device("cpu"))
-reply = service.answer([Call({"sequence": b"the camera is good"}, {"Host": "h", "Accept": "application/json"})])[0]
+reply = service.answer([Call(form={"sequence": b"the camera is good"}, accept="application/json")])[0]
 print(reply.status, sorted({"transformers", "tokenizers"} & set(sys.modules)))
 """
 

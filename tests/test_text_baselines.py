@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from intgrads.models.text import Text, TextClassifier
-from intgrads.request import parse_request
+from intgrads.reading import read_request
 from intgrads.settings import Settings
+from intgrads.texts.classifier import TextClassifier
+from intgrads.texts.request import TextRequest
 from numpy.typing import NDArray
 from texts import bert_service, small_bert, xlnet_service
 from toys import json_call, told
@@ -20,10 +21,10 @@ NAMES = [*IDS, "zero", "rand-norm", "rand-unif"]
 
 
 def baseline(name: str, seed: int = 0, text: str = TEXT) -> NDArray[Any]:
-    request, _ = parse_request(json_call(sequence=text, baseline=name, seed=seed), Settings(), BERT.network.request)
-    subject = BERT.network.subjects(request, Settings())[0]  # type: ignore[arg-type]
-    assert isinstance(subject, Text)
-    return subject.path()[1].numpy()
+    request, _ = read_request(json_call(sequence=text, baseline=name, seed=seed), Settings(), TextRequest)
+    subject = BERT.network.read(request, Settings())[0].look(lambda: None)
+    assert subject.integrand is not None
+    return subject.integrand.baseline.numpy()
 
 
 @pytest.mark.parametrize("name", IDS)

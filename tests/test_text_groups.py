@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from intgrads.errors import RequestError
-from intgrads.text_groups import CharacterSpan, callers_spans, read_tree, token_groups
+from intgrads.texts.groups import CharacterSpan, callers_spans, read_tree, token_groups
 
 TEXT = "The plot isn't bad (at all)."
 TREE = (
@@ -67,16 +67,16 @@ def test_trees_that_do_not_fit_are_refused(tree: str, message: str) -> None:
 
 def test_spans_become_tokens() -> None:
     groups = token_groups(callers_spans([[0, 8], [5, 12], [15, 28]], TEXT), OFFSETS, TOKENS)
-    assert groups.kinds == ["token"] * 8 + ["span"] * 3 + ["text"]
-    assert groups.labels[:2] == ["the", "plot"]
-    assert groups.spans.tolist()[:2] == [[1, 2], [2, 3]]
-    assert groups.spans.tolist()[8:] == [[1, 3], [2, 4], [4, 9], [0, 10]]
+    assert groups.kinds == ["token"] * 10 + ["span"] * 3 + ["text"]
+    assert groups.labels[:10] == TOKENS
+    assert groups.spans.tolist()[:10] == [[place, place + 1] for place in range(10)]
+    assert groups.spans.tolist()[10:] == [[1, 3], [2, 4], [4, 9], [0, 10]]
     assert groups.notes == ["groups widened to whole tokens: 1"]
 
 
 def test_what_was_cut_off_is_told() -> None:
     groups = token_groups(callers_spans([[0, 8], [19, 28]], TEXT), OFFSETS[:4], TOKENS[:4])
-    assert groups.spans.tolist()[3:] == [[1, 3], [0, 4]]
+    assert groups.spans.tolist()[4:] == [[1, 3], [0, 4]]
     assert "left out" in groups.notes[0]
     with pytest.raises(RequestError, match="no group has a token"):
         token_groups(callers_spans([[19, 28]], TEXT), OFFSETS[:4], TOKENS[:4])

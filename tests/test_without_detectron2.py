@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from detections import SHAPES, SHAPES_CONFIG
-from intgrads.archive import write_archive
+from intgrads.archives.archive import write_archive
 from intgrads.errors import CheckpointError
-from intgrads.models.family import Order
+from intgrads.networks.family import Order
 from intgrads.service import Service
 from intgrads.settings import Settings
 
@@ -24,7 +24,7 @@ def no_detectron2(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "detectron2", None)
     monkeypatch.setitem(sys.modules, "detectron2.config", None)
-    monkeypatch.delitem(sys.modules, "intgrads.segmentation.detectron", raising=False)
+    monkeypatch.delitem(sys.modules, "intgrads.detections.detectron", raising=False)
 
 
 def order() -> Order:
@@ -54,8 +54,8 @@ for name in ("detectron2", "fvcore", "iopath", "omegaconf", "pycocotools", "yacs
 sys.path[:0] = [{str(ROOT / "handler")!r}, {str(ROOT / "tests")!r}]
 from pathlib import Path
 import timm, torch
-from intgrads.archive import write_archive
-from intgrads.models.family import Order
+from intgrads.archives.archive import write_archive
+from intgrads.networks.family import Order
 from intgrads.service import Service
 from intgrads.settings import Settings
 from toys import call, encoded, pixels, told

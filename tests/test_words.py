@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from intgrads.sentences import Sentence, tokenise
-from intgrads.words import find_words
+from intgrads.texts.sentences import Sentence, tokenise
+from intgrads.texts.words import LONGEST_WORD, _words, find_words
 from texts import VOCABULARY, small_bert_tokenizer, small_xlnet_tokenizer
 from tokenizers import Tokenizer
 
@@ -20,6 +20,55 @@ def test_a_run_without_end_is_cut_into_words() -> None:
     assert words.texts[-1] == "y"
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("我喜欢这部电影。", ["我", "喜欢", "这", "部", "电影", "。"]),
+        ("これは良い映画です", ["これ", "は", "良い", "映画", "です"]),
+        ("ฉันชอบหนังเรื่องนี้", ["ฉัน", "ชอบ", "หนัง", "เรื่อง", "นี้"]),
+        ("안녕하세요 세계!", ["안녕하세요", "세계", "!"]),
+        ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
+        ("کتاب\u200cها خوب", ["کتاب\u200cها", "خوب"]),
+        ("ok👍🏽👍!", ["ok", "👍🏽", "👍", "!"]),
+        ("👨\u200d👩\u200d👧\u200d👦🇩🇪🇫🇷 ❤️❤️", ["👨\u200d👩\u200d👧\u200d👦", "🇩🇪", "🇫🇷", "❤️", "❤️"]),
+        ("𝕏𝕐 好 𠮷 a", ["𝕏𝕐", "好", "𠮷", "a"]),
+        ("★★★★☆ 3.14 50% $5", ["★★★★☆", "3.14", "50", "%", "$", "5"]),
+        ("it isn't well-known (at all).", ["it", "isn't", "well", "-", "known", "(", "at", "all", ")."]),
+        (" \u0301a", ["\u0301", "a"]),
+    ],
+)
+def test_words_of_any_script_are_those_of_its_readers(text: str, words: list[str]) -> None:
+    found = find_words(text, np.array([[place, place + 1] for place in range(len(text))]))
+    assert found.texts == words
+    assert [text[start:end] for start, end in found.offsets] == words
+
+
+HOSTILE = "ab_1 \t\n.,!'’\u0301\u200d\ufe0f\u200b\u0e01\u0e33\u1000好電👍🏽🇩❤★\x00\x1c\x85\u3000"
+
+
+@given(text=st.text(max_size=400) | st.text(alphabet=HOSTILE, max_size=400) | st.text(alphabet="a'", max_size=400))
+def test_words_are_in_order_bounded_and_all_that_is_no_space(text: str) -> None:
+    found = find_words(text, np.array([[place, place + 1] for place in range(len(text))]).reshape(-1, 2))
+    starts, ends = found.offsets.T
+    assert (starts < ends).all()
+    assert (ends - starts <= LONGEST_WORD).all()
+    assert (ends[:-1] <= starts[1:]).all()
+    covered = np.zeros(len(text), bool)
+    for start, end in found.offsets:
+        covered[start:end] = True
+    assert all(covered[place] or sign.isspace() for place, sign in enumerate(text))
+    assert not any(text[start].isspace() for start in starts)
+
+
+@pytest.mark.parametrize("unit", ["\u0301", "x", "a ", "好", "ก", ".", "👍\u200d", "🇩", "a'", " \u0301", "က"])
+def test_a_million_characters_are_one_pass(unit: str) -> None:
+    text = unit * (10**6 // len(unit))
+    every = list(_words(text))
+    assert sum(end - start for start, end in every) == len("".join(text.split()))
+    assert max(end - start for start, end in every) <= LONGEST_WORD
+    assert find_words(text, np.array([[0, 1]])).offsets.tolist() == [list(every[0])]
+
+
 def cut(text: str, tokenizer: Tokenizer = BERT) -> Sentence:
     return tokenise(text, tokenizer, VOCABULARY["[UNK]"], "sequence")
 
@@ -31,7 +80,7 @@ def cut(text: str, tokenizer: Tokenizer = BERT) -> Sentence:
         ("it’s good...  really?!", ["it’s", "good", "...", "really", "?!"]),
         ("  good\n\tfilm ", ["good", "film"]),
         ("bad,bad", ["bad", ",", "bad"]),
-        ("é好a", ["é好a"]),
+        ("é好a", ["é", "好", "a"]),
         ("'good'", ["'", "good", "'"]),
     ],
 )
@@ -50,7 +99,9 @@ def test_the_pieces_of_a_word_are_one_word() -> None:
 
 
 @pytest.mark.parametrize("tokenizer", [BERT, XLNET])
-@given(text=st.text(alphabet="abc not.,!?'’ \n\té好\u200d\u0301#", min_size=1, max_size=60).filter(lambda t: "a" in t))
+@given(
+    text=st.text(alphabet="abc not.,!?'’ \n\té好👍🏽\u200d\u0301#", min_size=1, max_size=60).filter(lambda t: "a" in t)
+)
 def test_every_token_but_the_special_ones_is_in_one_word_and_sums_add_up(tokenizer: Tokenizer, text: str) -> None:
     sentence = cut(text, tokenizer)
     spoken = sentence.offsets[:, 0] < sentence.offsets[:, 1]

@@ -10,10 +10,10 @@ import pytest
 import torch
 from bit_digits import ARCHITECTURE, WEIGHTS, accuracy, digits, normalised
 from intgrads import integrated_gradients
-from intgrads.archive import open_archive, write_archive
-from intgrads.models import bit
-from intgrads.models.family import Order
-from intgrads.models.image import ImageClassifier
+from intgrads.archives.archive import open_archive, write_archive
+from intgrads.networks import bit
+from intgrads.networks.family import Order
+from intgrads.pictures.classifier import ImageClassifier
 from intgrads.settings import Settings
 from torch import Tensor, nn
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from intgrads.call import Call
 from intgrads.labels import Labels
-from intgrads.models.family import Ingredients, Order
-from intgrads.models.sequence_classifiers import SequenceClassifiers
-from intgrads.models.text import TextClassifier
-from intgrads.request import Call
+from intgrads.networks.family import Ingredients, Order
+from intgrads.networks.sequence_classifiers import SequenceClassifiers
 from intgrads.service import Service
 from intgrads.settings import Settings
+from intgrads.texts.classifier import TextClassifier
 from torch import nn
 from transformers import (
     BertConfig,
@@ -23,6 +22,7 @@ from transformers import (
     BertTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     XLNetConfig,
     XLNetForSequenceClassification,
     XLNetTokenizer,
@@ -57,6 +57,17 @@ def small_bert_tokenizer() -> BertTokenizer:
     return BertTokenizer(vocab=VOCABULARY, model_max_length=LONGEST)
 
 
+def plain_tokenizer(pad: int | None = VOCABULARY["[PAD]"]) -> PreTrainedTokenizerFast:
+    """Return the same without segments, its padding token at a place of the caller's, or none."""
+    words = [word for word in VOCABULARY if word != "[PAD]"]
+    words.insert(len(words) if pad is None else pad, "[PAD]")
+    backend = BertTokenizer(vocab={word: i for i, word in enumerate(words)}).backend_tokenizer
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_input_names=["input_ids", "attention_mask"], model_max_length=LONGEST,
+        pad_token=None if pad is None else "[PAD]", unk_token="[UNK]", mask_token="[MASK]",
+    )  # fmt: skip
+
+
 def small_xlnet() -> XLNetForSequenceClassification:
     """Return a random XLNet of two layers and three classes."""
     torch.manual_seed(0)
@@ -87,7 +98,7 @@ def saved(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
 
 def prepared(folder: Path, **settings: Any) -> Ingredients:
     """Return what goes into the archive of a saved network."""
-    return SequenceClassifiers().prepare(Order(f"hf:{folder}", None, None, Settings.model_validate(settings)))
+    return SequenceClassifiers().read(Order(f"hf:{folder}", None, None, Settings.model_validate(settings)))
 
 
 def service_of(ingredients: Ingredients, **settings: Any) -> Service[TextClassifier]:
@@ -107,13 +118,9 @@ def without_tokens(ingredients: Ingredients, *names: str) -> Ingredients:
 
 
 def text_call(text: str | bytes, accept: str = "", content_type: str = "text/plain") -> Call:
-    """Return a call whose body is a text, which TorchServe decodes where the content type is one of text."""
-    raw = text.encode() if isinstance(text, str) else text
-    body: str | bytearray = bytearray(raw)
-    if content_type.lower().startswith("text"):
-        with suppress(UnicodeDecodeError):
-            body = raw.decode()
-    return Call({"body": body}, {"Host": "localhost", "Accept": accept, "Content-Type": content_type})
+    """Return a call whose body is a text."""
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return Call(raw, accept=accept, content_type=content_type.lower())
 
 
 def bert_service(**settings: Any) -> Service[TextClassifier]:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from intgrads.call import Call, Limit, Reply
 from intgrads.labels import Labels
-from intgrads.models.image import ImageClassifier
-from intgrads.pictures import PictureSpec
-from intgrads.request import Call
-from intgrads.response import Reply
+from intgrads.pictures.classifier import ImageClassifier
+from intgrads.pictures.transform import PictureSpec
 from intgrads.service import Service
 from intgrads.settings import Settings
 from numpy.typing import NDArray
@@ -86,15 +85,32 @@ def encoded(picture: NDArray[np.uint8], format: str = "PNG", **options: Any) -> 
 
 
 def call(accept: str = "", content_type: str = "", **fields: Any) -> Call:
-    """Return a call as it comes from a form, its text fields being bytes as in TorchServe."""
-    raw = {name: bytearray(v.encode()) if isinstance(v, str) else v for name, v in fields.items()}
-    headers = {"Host": "localhost", "Accept": accept, "content-type": content_type}
-    return Call(raw, headers)
+    """Return a call as it comes from a form, its text fields being bytes as in TorchServe; a file alone is the body."""
+    raw = {name: v.encode() if isinstance(v, str) else bytes(v) for name, v in fields.items()}
+    if set(raw) == {"data"}:
+        return Call(raw["data"], accept=accept, content_type=content_type)
+    return Call(form=raw, accept=accept, content_type=content_type)
 
 
 def json_call(**content: Any) -> Call:
     """Return a call whose body was JSON, decoded as TorchServe does."""
-    return Call({"body": json.loads(json.dumps(content))}, {"Host": "localhost", "Content-Type": "application/json"})
+    return Call(json.loads(json.dumps(content)), content_type="application/json")
+
+
+NARROW = Limit(4 * 1024 * 1024, "this way carries 4 MB; ask over HTTP")
+"""Of a way of asking that carries little, as gRPC does."""
+
+
+def over_http(call: Call) -> dict[str, Any]:
+    """Return a call as ``requests.post`` sends it."""
+    headers = {"Content-Type": call.content_type, "Accept": call.accept or "*/*"}
+    if call.form is not None:
+        files = {name: (None, value) for name, value in call.form.items()}
+        return {"files": files, "headers": {"Accept": headers["Accept"]}}
+    named = {name: value for name, value in headers.items() if value}
+    if call.body is None or isinstance(call.body, bytes):
+        return {"data": call.body, "headers": named}
+    return {"data": json.dumps(call.body, default=str).encode(), "headers": named}
 
 
 def told(reply: Reply) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from intgrads.models.bit import BiT, pth_name
+from intgrads.networks.bit import BiT, pth_name
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file

@@ -34,7 +34,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 HERE = Path(__file__).parent
-WEIGHTS = HERE / "demo_text.safetensors"
+WEIGHTS = HERE.parent / "handler" / "intgrads" / "networks" / "demo_text.safetensors"
 SPLIT = HERE / "demo_text.split.json"
 RESULTS = HERE / "demo_text.results.json"
 

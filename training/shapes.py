@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from intgrads.segmentation.detectron import IntgradsTensorMask, build_tensormask, read_config
-from intgrads.segmentation.swap_align import swap_align2nat_at
-from intgrads.segmentation.tensormask import paste
+from intgrads.detections.detectron import IntgradsTensorMask, build_tensormask, read_config
+from intgrads.detections.swap_align import swap_align2nat_at
+from intgrads.detections.tensormask import paste
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_masks

@@ -11,34 +11,28 @@ The attribution core runs by itself, in a notebook as in the server::
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from intgrads.integral.quadrature import METHODS, Rule, quadrature
-
 if TYPE_CHECKING:
     from intgrads.integral.attribution import Attribution
     from intgrads.integral.groups import GroupValues, group_values
     from intgrads.integral.integrated_gradients import integrated_gradients
+    from intgrads.integral.quadrature import METHODS, Rule, quadrature
 
 __version__ = "0.1.0"
-__all__ = [
-    "METHODS",
-    "Attribution",
-    "GroupValues",
-    "Rule",
-    "group_values",
-    "integrated_gradients",
-    "quadrature",
-]
+__all__ = ["METHODS", "Attribution", "GroupValues", "Rule", "group_values", "integrated_gradients", "quadrature"]
 
 _PLACES = {
+    "METHODS": "quadrature",
     "Attribution": "attribution",
     "GroupValues": "groups",
+    "Rule": "quadrature",
     "group_values": "groups",
     "integrated_gradients": "integrated_gradients",
+    "quadrature": "quadrature",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import the core when it is first asked for: PyTorch takes seconds, and ``archive.sh --help`` does without."""
+    """Import a part of the core when it is first asked for: PyTorch takes seconds, and much here does without."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"intgrads.integral.{_PLACES[name]}"), name)

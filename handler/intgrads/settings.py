@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from intgrads.integral.quadrature import Method
 from intgrads.outputs import Outputs
+
+Resizing = Literal["crop", "squash", "pad"]
+"""See :class:`intgrads.pictures.PictureSpec`."""
 
 
 def _split(value: object) -> object:
@@ -61,6 +64,15 @@ class Settings(BaseModel):
         None, ge=32, description="shorter side to which TensorMask's picture is resized, if not its configuration's"
     )
     max_size_test: int | None = Field(None, ge=32, description="longer side that it may have then")
+    resize: Resizing | None = Field(
+        None, description="how a picture comes to the network's size: `crop`, `squash` or `pad`, if not the model's own"
+    )
+    crop_pct: float | None = Field(
+        None,
+        ge=0.01,
+        le=1,
+        description="part of the resized picture's side that is kept, from 0.01 to 1, if not the model's own",
+    )
     input_size: Size | None = Field(None, description="the network's input as HEIGHT,WIDTH, if not the model's own")
     mean: Triple | None = Field(None, description="mean of each channel on the scale 0 … 1, if not the model's own")
     std: Triple | None = Field(None, description="standard deviation, as `mean`")

@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Family:
+class GroupFamily:
     """The groups of one input, as an answer lists them: the whole input last.
 
     Attributes
@@ -42,17 +42,14 @@ class Family:
         Which units each group has.
     units : bool
         Whether each single unit is a group of the family too, though it is not listed.
-    name : str
-        What the answer calls the array that says where the groups are.
     places : ndarray, (G, …)
-        That array.
+        Where the groups are, as answers tell it.
     """
 
     kinds: list[str]
     labels: list[str]
     members: NDArray[np.bool_]
     units: bool
-    name: str
     places: NDArray[Any]
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -13,47 +11,23 @@ MOST_ROWS = 1024
 """Largest batch, however small the network."""
 
 
-def pick_device(gpu_id: int | None) -> torch.device:
-    """Return the GPU that TorchServe gave this worker, or the CPU where there is none."""
-    if gpu_id is not None and torch.cuda.is_available():
-        return torch.device("cuda", int(gpu_id))
-    return torch.device("cpu")
-
-
-def set_threads(threads: int) -> None:
+def set_threads(threads: int, workers: int) -> None:
     """Set the CPU threads of this process.
 
     Parameters
     ----------
     threads : int
-        0 shares the machine's cores among the server's workers, which are counted anew for each batch: TorchServe
-        adds and removes workers while we run, and two workers with all cores each are slower than either alone.
+        0 shares the machine's cores among the workers: two with all cores each are slower than either alone.
+    workers : int
+        Processes that compute on this machine's cores, this one among them.
     """
-    wanted = threads or max(1, _cores() // _workers())
+    wanted = threads or max(1, _cores() // workers)
     if torch.get_num_threads() != wanted:
         torch.set_num_threads(wanted)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _workers() -> int:
-    """Count the Python processes that this process's parent, the server, has started; at least 1."""
-    try:
-        siblings = psutil.Process(os.getppid()).children()
-    except (psutil.Error, OSError):
-        return 1
-    own = _program(psutil.Process())
-    return max(1, sum(_program(sibling) == own for sibling in siblings))
-
-
-def _program(process: psutil.Process) -> str:
-    """Return the name of a process's program; none of one that ended and still stands in the list."""
-    try:
-        return Path(process.exe()).name
-    except (psutil.Error, OSError):
-        return ""
 
 
 class OnDevice(nn.Module):

@@ -1,0 +1,156 @@
+"""An answer ready to be encoded: what was integrated, with all that is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from intgrads.answers.info import GROUP_FIGURES, Info, Integral, group_infos
+from intgrads.integral.attribution import Attribution
+from intgrads.integral.groups import GroupValues, group_values
+from intgrads.integral.path import StraightPath
+from intgrads.request import Request
+from intgrads.subject import Integrand, Subject
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is told of one input.
+
+    Attributes
+    ----------
+    info : Info
+        Figures, labels and warnings.
+    tensors : dict of str to Tensor
+        The large ones that were asked for, and the figures.
+    figures : dict of str to list
+        Those of the figures that JSON carries beside `info`.
+    strings : dict of str to list of str
+        What is no number: lists in gzip, arrays in npz, part of JSON.
+    draw : callable, or None
+        Draws the picture of a png, (H, W, 3); called only for that format.
+    sections : callable
+        Makes the HTML of each target; called only for that format.
+    tensors_in_json : bool
+        Whether the tensors were asked for by name.
+    """
+
+    info: Info
+    tensors: dict[str, Tensor]
+    figures: dict[str, object]
+    strings: dict[str, list[str]]
+    draw: Callable[[], NDArray[np.uint8]] | None
+    sections: Callable[[], list[str]]
+    tensors_in_json: bool
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """What was integrated of an input, and what came of it."""
+
+    integrand: Integrand
+    path: StraightPath
+    attribution: Attribution
+    told: Integral
+
+
+def answer(
+    model: str, request: Request, subject: Subject, warnings: Sequence[str], attributed: Attributed | None = None
+) -> Answer:
+    """Return the answer about an input.
+
+    Parameters
+    ----------
+    model : str
+    request : Request
+    subject : Subject
+    warnings : sequence of str
+        For the caller to read.
+    attributed : Attributed or None
+        None where nothing of it was to be attributed.
+    """
+    shown, draw = subject.shown, subject.shown.draw
+    attribution = None if attributed is None else attributed.attribution
+    groups = [] if attributed is None else _group_values(attributed)
+    family = None if attributed is None else attributed.integrand.family
+    arrays = shown.arrays(attribution)
+    several = request.several_targets
+    tensors = {} if attributed is None else _tensors(request, attributed)
+    tensors |= _group_tensors(request, groups) | {array.name: array.tensor(several) for array in arrays}
+    each_target: list[tuple[Tensor | None, GroupValues | None]] = [(None, None)]
+    if attribution is not None:
+        of_targets: Sequence[GroupValues | None] = groups or [None] * len(attribution.targets)
+        each_target = list(zip(attribution.integrated_gradients, of_targets, strict=True))
+    return Answer(
+        info=Info(
+            model=model,
+            warnings=tuple(warnings),
+            input=shown.info(),
+            integral=None if attributed is None else attributed.told,
+            groups=None if family is None else group_infos(family, groups),
+            several_targets=several,
+        ),
+        tensors=tensors,
+        figures={array.name: array.tensor(several).tolist() for array in arrays if not array.large},
+        strings=dict(shown.strings()),
+        draw=None if draw is None else lambda: draw(attribution, each_target[0][1]),
+        sections=lambda: [shown.section(*target) for target in each_target],
+        tensors_in_json=request.fields is not None,
+    )
+
+
+def _tensors(request: Request, attributed: Attributed) -> dict[str, Tensor]:
+    """Return the tensors of an attribution that are sent, and its figures."""
+    attribution, path = attributed.attribution, attributed.path
+
+    def of_targets(tensor: Tensor) -> Tensor:
+        return tensor if request.several_targets else tensor[0]
+
+    def gradients() -> Tensor:
+        kept = attribution.gradients
+        return torch.empty(0) if kept is None else of_targets(kept)
+
+    available: dict[str, Callable[[], Tensor]] = {
+        request.integral: lambda: of_targets(attribution.integrated_gradients[:, None]),
+        request.gradients: gradients,
+        "step_sizes": lambda: torch.from_numpy(attribution.step_sizes).float()[:, None],
+        "intermediates": lambda: torch.stack([path.point(alpha).cpu() for alpha in attribution.alphas.tolist()]),
+        "alphas": lambda: torch.from_numpy(attribution.alphas).float()[:, None],
+        "output": lambda: attribution.output[None],
+        "baseline_output": lambda: attribution.baseline_output[None],
+    }
+    figures = {
+        "target_class": of_targets(torch.tensor(attribution.targets)),
+        "convergence_delta": of_targets(torch.from_numpy(attribution.convergence_delta)),
+        "local_error": of_targets(torch.from_numpy(attribution.local_error)),
+        "converged": of_targets(torch.from_numpy(attribution.converged)),
+        "evaluations": torch.tensor(attribution.evaluations),
+    }
+    sent = [name for name in request.sent_tensors() if name in available]
+    return {name: available[name]().contiguous() for name in sent} | figures
+
+
+def _group_values(attributed: Attributed) -> list[GroupValues]:
+    """Return what the groups that were asked for carry, for each target; nothing where none were."""
+    integrand, family = attributed.integrand, attributed.integrand.family
+    if family is None:
+        return []
+    step = integrand.by_unit(attributed.path.step.cpu()).numpy()
+    return [
+        group_values(integrand.by_unit(of_target).double().numpy(), step, family.members, family.units)
+        for of_target in attributed.attribution.integrated_gradients
+    ]
+
+
+def _group_tensors(request: Request, groups: Sequence[GroupValues]) -> dict[str, Tensor]:
+    """Return the arrays of what groups carry; (T, G), or (G,) for a single target."""
+    tensors = {}
+    for name in GROUP_FIGURES if groups else ():
+        values = torch.from_numpy(np.stack([getattr(of_target, name) for of_target in groups]))
+        tensors[f"group_{name}"] = values if request.several_targets else values[0]
+    return tensors

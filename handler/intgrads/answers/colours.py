@@ -1,0 +1,38 @@
+"""The colours of signed figures, and the order in which groups are told."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from intgrads.integral.groups import GroupValues
+
+COLOURS = "RdBu"
+"""matplotlib's map from red (it lowered the output) over white to blue (it raised it)."""
+
+DEEPEST = 0.6
+"""Part of the map that is used: its ends are too dark to read black letters on."""
+
+
+def signed_colour(strength: NDArray[np.float64] | float) -> NDArray[np.uint8]:
+    """Return the colours (…, 3) of signed strengths from -1 to 1."""
+    return np.array(matplotlib.colormaps[COLOURS](0.5 + 0.5 * DEEPEST * strength, bytes=True))[..., :3]
+
+
+def ranking(values: GroupValues, count: int) -> list[int]:
+    """Return the first `count` groups in the order of their values, the largest first, ties in the order given."""
+    order: list[int] = np.argsort(-values.values[:count], kind="stable").tolist()
+    return order
+
+
+def css_colour(score: float, largest: float) -> str:
+    """Return the CSS colour of a score, given the largest absolute one."""
+    share = score / largest if largest > 0 else 0.0
+    red, green, blue = signed_colour(float(np.clip(share, -1, 1)))
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def largest_of(scores: NDArray[np.float64]) -> float:
+    """Return the largest absolute score; 0 of none."""
+    return float(np.abs(scores).max(initial=0.0))

@@ -1,0 +1,245 @@
+"""The figures of an answer: what ``info`` holds, and JSON, pages and headers tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from intgrads.integral.attribution import Attribution
+from intgrads.integral.convergence import RELATIVE_ERROR
+from intgrads.integral.groups import GroupFamily, GroupValues
+from intgrads.labels import Labels
+from intgrads.outputs import Outputs, predicted_labels, probabilities
+from intgrads.request import Request
+
+TOP = 5
+"""How many of the largest outputs an answer lists."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a network.
+
+    Attributes
+    ----------
+    index : int
+    label : str
+    logit : float
+        As the network gives it.
+    probability : float or None
+        None where the outputs stand for none.
+    """
+
+    index: int
+    label: str
+    logit: float
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """An output that was attributed, f(x) - f(x') and the errors of its integral, in the output's units."""
+
+    output: Output
+    difference: float
+    convergence_delta: float
+    local_error: float
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Integral:
+    """What is told of an integral.
+
+    Attributes
+    ----------
+    outputs : str
+        What the outputs are; see :mod:`intgrads.outputs`.
+    top : tuple of Output
+        The largest, the first being the prediction.
+    predicted_labels : list of str
+    targets : tuple of Target
+    evaluations, n_steps : int
+        Points that were computed, and nodes among them.
+    method, precision, baseline : str
+    tolerance : float or None
+    seed : int
+    """
+
+    outputs: Outputs
+    top: tuple[Output, ...]
+    predicted_labels: list[str]
+    targets: tuple[Target, ...]
+    evaluations: int
+    n_steps: int
+    method: str
+    tolerance: float | None
+    precision: str
+    baseline: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a group carries, for each target: see :mod:`intgrads.integral.groups`."""
+
+    kind: str
+    label: str
+    size: int
+    idg: list[float]
+    dividend: list[float]
+    value: list[float]
+    integrated_gradients: list[float]
+
+
+@dataclass(frozen=True)
+class Info:
+    """All figures of one answer.
+
+    Attributes
+    ----------
+    model : str
+    warnings : tuple of str
+    input : mapping
+        What is told of the input, as plain JSON.
+    integral : Integral or None
+        None where nothing was attributed.
+    groups : tuple of Group, or None
+    several_targets : bool
+        Whether the caller sent a list of targets: what depends on them is a list then.
+    """
+
+    model: str
+    warnings: tuple[str, ...]
+    input: Mapping[str, Any]
+    integral: Integral | None = None
+    groups: tuple[Group, ...] | None = None
+    several_targets: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON, flat, under the names of the README."""
+        told: dict[str, Any] = {"model": self.model}
+        if self.integral is not None:
+            told |= self._integral(self.integral)
+        told |= {"warnings": list(self.warnings), **self.input}
+        if self.groups is not None:
+            told["groups"] = [
+                asdict(group) | {name: self._each(getattr(group, name)) for name in GROUP_FIGURES.values()}
+                for group in self.groups
+            ]
+        return told
+
+    def _each(self, of_targets: Sequence[Any]) -> Any:
+        return list(of_targets) if self.several_targets else of_targets[0]
+
+    def _integral(self, integral: Integral) -> dict[str, Any]:
+        targets = integral.targets
+        return {
+            "outputs": integral.outputs,
+            "prediction": asdict(integral.top[0]),
+            "top": [asdict(output) for output in integral.top],
+            "predicted_labels": integral.predicted_labels,
+            "target_class": self._each([target.output.index for target in targets]),
+            "target_label": self._each([target.output.label for target in targets]),
+            "target_score": self._each([target.output.probability for target in targets]),
+            "target_output": self._each([target.output.logit for target in targets]),
+            "difference": self._each([target.difference for target in targets]),
+            "convergence_delta": self._each([target.convergence_delta for target in targets]),
+            "local_error": self._each([target.local_error for target in targets]),
+            "converged": self._each([target.converged for target in targets]),
+            "evaluations": integral.evaluations,
+            "n_steps": integral.n_steps,
+            "method": integral.method,
+            "tolerance": integral.tolerance,
+            "precision": integral.precision,
+            "baseline": integral.baseline,
+            "seed": integral.seed,
+        }
+
+
+GROUP_FIGURES = {
+    "idg": "idg",
+    "dividends": "dividend",
+    "values": "value",
+    "integrated_gradients": "integrated_gradients",
+}
+"""What an answer tells of each group: in its arrays, after ``group_``, and in JSON's list."""
+
+
+def integral_info(
+    request: Request, method: str, attribution: Attribution, labels: Labels, outputs: Outputs
+) -> Integral:
+    """Return what is told of an integral by the `method` that was asked for."""
+    logits = attribution.output.double()
+    shares = probabilities(outputs, logits)
+
+    def output(index: int) -> Output:
+        probability = None if shares is None else shares[index].item()
+        return Output(index, labels[index], attribution.output[index].item(), probability)
+
+    targets = zip(
+        attribution.targets,
+        attribution.difference.tolist(),
+        attribution.convergence_delta.tolist(),
+        attribution.local_error.tolist(),
+        attribution.converged.tolist(),
+        strict=True,
+    )
+    return Integral(
+        outputs=outputs,
+        top=tuple(output(index) for index in logits.topk(min(TOP, len(labels))).indices.tolist()),
+        predicted_labels=predicted_labels(outputs, logits, labels),
+        targets=tuple(Target(output(index), *figures) for index, *figures in targets),
+        evaluations=attribution.evaluations,
+        n_steps=len(attribution.alphas),
+        method=method,
+        tolerance=request.tolerance,
+        precision=request.precision,
+        baseline=request.baseline,
+        seed=request.seed,
+    )
+
+
+def group_infos(family: GroupFamily, groups: Sequence[GroupValues]) -> tuple[Group, ...]:
+    """Return what is told of groups, given what they carry for each target."""
+    sizes = family.members.sum(1).tolist()
+    figures = {
+        shown: [[float(getattr(of_target, name)[k]) for of_target in groups] for k in range(len(sizes))]
+        for name, shown in GROUP_FIGURES.items()
+    }
+    rows = zip(family.kinds, family.labels, sizes, *figures.values(), strict=True)
+    return tuple(Group(*row) for row in rows)
+
+
+def integral_warnings(request: Request, integral: Integral, most_evaluations: int) -> list[str]:
+    """Return what a caller should know of an integral before they believe it.
+
+    Parameters
+    ----------
+    request : Request
+    integral : Integral
+    most_evaluations : int
+        That the archive allows.
+    """
+    warnings = []
+    if integral.outputs == "none" and len(integral.top) > 1 and request.target_class is None:
+        warnings.append(
+            "target_class was not sent: the largest of the outputs was attributed, though they are plain numbers "
+            "and no classes"
+        )
+    for target in integral.targets:
+        if abs(target.convergence_delta) > RELATIVE_ERROR * abs(target.difference):
+            remedy = "" if request.tolerance else "; ask for more n_steps or for a tolerance"
+            warnings.append(
+                f"the integral has not converged for {target.output.label!r}: its sum misses f(x) - f(x') = "
+                f"{target.difference:.4g} by {target.convergence_delta:.2g}{remedy}"
+            )
+    if request.tolerance and not all(target.converged for target in integral.targets):
+        more = request.max_evaluations < most_evaluations
+        remedy = ", and more max_evaluations may help" if more else "; this archive allows no more of them"
+        warnings.append(
+            f"the tolerance was not met within {integral.evaluations} evaluations; the local error tells how far it "
+            f"is{remedy}"
+        )
+    return warnings

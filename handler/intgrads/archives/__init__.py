@@ -1,0 +1,1 @@
+"""Archives: a checkpoint becomes one, and a worker opens it."""

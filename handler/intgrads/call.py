@@ -1,0 +1,72 @@
+"""What a server hands over and gets back: a request as it came, and the reply to it. Whatever server that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from intgrads.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The largest answer that a caller's way of asking can carry.
+
+    Attributes
+    ----------
+    size : int
+        Bytes.
+    remedy : str
+        Why, and how to ask instead; part of an error's message.
+    """
+
+    size: int
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as a server hands it over.
+
+    Attributes
+    ----------
+    body : bytes, or what JSON decodes to, or None
+        Of a request that is no form. A server that decodes JSON by itself hands over what it made of it.
+    form : mapping of str to bytes or str, or None
+        The parts of a form by their names.
+    content_type, accept : str
+        Headers of these names; empty where there are none.
+    limit : Limit or None
+    """
+
+    body: Any = None
+    form: Mapping[str, bytes | str] | None = None
+    content_type: str = ""
+    accept: str = ""
+    limit: Limit | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the server sends.
+
+    Attributes
+    ----------
+    status : int
+        Of HTTP.
+    content_type : str
+    body : list of bytes
+        In pieces, so that a large one need not be held twice; at least one.
+    headers : dict of str to str
+    """
+
+    status: int
+    content_type: str
+    body: list[bytes]
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_error(cls, error: RequestError) -> Reply:
+        """Return the reply that tells of an error."""
+        return cls(error.status, "application/json", [error.to_json()])

@@ -1,0 +1,102 @@
+"""TensorMask in an archive, alone or beside a classifier: its files, read as one is made and as it is loaded.
+
+What detectron2 is needed for is imported where it is used: an archive without a TensorMask does without.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from intgrads.detections.segmenter import Segmenter
+from intgrads.errors import CheckpointError
+from intgrads.labels import COCO, Labels
+from intgrads.networks import TENSORMASK
+from intgrads.networks.checkpoints import fit, read_weights
+from intgrads.networks.family import Order
+from intgrads.settings import Settings
+
+WEIGHTS = "tensormask.safetensors"
+
+
+def write_tensormask(order: Order, directory: Path) -> dict[str, Any]:
+    """Write the TensorMask of an archive, if it is to have one.
+
+    Returns
+    -------
+    dict
+        What its manifest says of it: ``config``, detectron2's configuration, all of it; ``labels``, one for each class.
+        Empty where it has none.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing or does not fit, or there is no detectron2.
+    """
+    if order.tensormask is None:
+        return {}
+    try:
+        from intgrads.detections.detectron import PUBLISHED, build_tensormask, read_config
+
+        config = read_config(order.tensormask_config or PUBLISHED)
+        with torch.random.fork_rng():
+            expected = build_tensormask(config).state_dict()
+    except (ImportError, ValueError, KeyError, AttributeError, AssertionError) as error:
+        raise CheckpointError(str(error) or type(error).__name__) from None
+    weights = {
+        name: weight
+        for name, weight in read_weights(order.tensormask).items()
+        if not name.startswith("anchor_generator.cell_anchors")
+    }
+    labels = _labels(order, config["MODEL"]["TENSOR_MASK"]["NUM_CLASSES"])
+    save_file(fit(weights, expected, order.tensormask), directory / WEIGHTS)
+    return {"config": config, "labels": labels}
+
+
+def _labels(order: Order, count: int) -> list[str]:
+    """Return the labels of a TensorMask's classes: the user's, COCO's, or their numbers."""
+    option, given = "--tensormask-labels", order.tensormask_labels
+    if order.model == TENSORMASK.name and order.labels is not None:
+        if given is not None:
+            raise CheckpointError("name a TensorMask's classes once: --labels or --tensormask-labels, not both")
+        option, given = "--labels", order.labels
+    if given is None:
+        return list(COCO) if count == len(COCO) else [f"class {k}" for k in range(count)]
+    if len(given) != count:
+        raise CheckpointError(f"{option} names {len(given)} and the TensorMask has {count} classes; give one each")
+    return given
+
+
+def open_tensormask(stated: dict[str, Any], directory: Path, settings: Settings, device: torch.device) -> Segmenter:
+    """Build a TensorMask from what its archive's manifest says of it and the weights beside.
+
+    Raises
+    ------
+    ImportError
+        If there is no detectron2.
+    """
+    from intgrads.detections.detectron import build_tensormask, fold_normalisation
+
+    config = stated["config"]
+    network = build_tensormask(config)
+    network.load_state_dict(load_file(directory / WEIGHTS))
+    fold_normalisation(network.eval().requires_grad_(False))
+    sizes = config["INPUT"]
+    mean, std = (network.get_buffer(name).flatten().double() / 255 for name in ("pixel_mean", "pixel_std"))
+    if network.bgr:
+        mean, std = mean.flip(0), std.flip(0)
+    network = network.to(device)
+    if device.type == "cpu":
+        network = network.to(memory_format=torch.channels_last)
+    (r, g, b), (r_std, g_std, b_std) = mean.tolist(), std.tolist()
+    return Segmenter(
+        network,
+        Labels(stated["labels"]),
+        mean=(r, g, b),
+        std=(r_std, g_std, b_std),
+        min_size=settings.min_size_test or sizes["MIN_SIZE_TEST"],
+        max_size=settings.max_size_test or sizes["MAX_SIZE_TEST"],
+    )

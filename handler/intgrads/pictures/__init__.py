@@ -1,0 +1,1 @@
+"""Pictures as a kind of input: their requests, what is made of them, and how they are shown."""

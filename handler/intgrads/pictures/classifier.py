@@ -1,0 +1,115 @@
+"""An image classifier as the service sees it, and the picture of a request on its way through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from intgrads.errors import RequestError
+from intgrads.labels import Labels
+from intgrads.outputs import Outputs
+from intgrads.pictures.decoding import Picture
+from intgrads.pictures.objects import Finder
+from intgrads.pictures.request import ImageRequest
+from intgrads.pictures.sent import by_pixel, ends, family_of, find_objects, make_groups, read_picture
+from intgrads.pictures.shown import ShownPicture
+from intgrads.pictures.transform import PictureSpec
+from intgrads.request import Request
+from intgrads.settings import Settings
+from intgrads.subject import Clock, Integrand, Subject
+
+
+@dataclass(frozen=True)
+class ImageClassifier:
+    """A network ready to be attributed.
+
+    Attributes
+    ----------
+    module : nn.Module
+        (B, 3, H, W) normalised pictures to logits (B, C); evaluation mode, parameters frozen.
+    picture : PictureSpec
+    labels : Labels
+        C of them.
+    finder : Finder or None
+        What finds objects on its pictures.
+    outputs : str
+        What they are; see :mod:`intgrads.outputs`.
+    """
+
+    module: nn.Module
+    picture: PictureSpec
+    labels: Labels
+    finder: Finder | None = None
+    outputs: Outputs = "softmax"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one input: (3, H, W)."""
+        return self.picture.shape
+
+    @property
+    def request(self) -> type[Request]:
+        """What is asked of it."""
+        return ImageRequest
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it takes, as plain JSON."""
+        segments = {} if self.finder is None else {"segments": list(self.finder.labels)}
+        return {"input_size": list(self.picture.size), "transform": self.picture.described()} | segments
+
+    def read(self, request: ImageRequest, settings: Settings) -> list[SentPicture]:
+        """Decode the picture of a request.
+
+        Raises
+        ------
+        RequestError
+            If it cannot be, or objects are asked for that nothing can find.
+        """
+        if self.finder is None and (request.segment or "pred_masks" in (request.fields or ())):
+            raise RequestError("this archive has no TensorMask; make one with ./archive.sh --tensormask", "segment")
+        return [SentPicture(self, request, read_picture(request, settings), settings)]
+
+
+@dataclass(frozen=True)
+class SentPicture:
+    """The picture of a request, decoded."""
+
+    network: ImageClassifier
+    request: ImageRequest
+    picture: Picture
+    settings: Settings
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of x."""
+        return self.network.shape
+
+    def look(self, in_time: Clock) -> Subject:
+        """Find its objects and make its groups, as far as they are asked for, and the ends of the path."""
+        spec, request = self.network.picture, self.request
+        view = spec.view(self.picture.size)
+        notes = list(self.picture.notes) + ([view.told()] if view.changes else [])
+        found = find_objects(self.network.finder, request, self.picture, self.settings, in_time)
+        if request.score_threshold is not None and found is None:
+            notes.append("`score_threshold` was not used: nothing was looked for")
+        in_time()
+        groups = make_groups(request, self.picture, spec, self.settings, found)
+        if groups is not None:
+            notes += groups.notes
+        in_time()
+        family = None if groups is None else family_of(groups, request.group_pixels)
+        x, baseline = ends(request, self.picture, spec, view)
+        return Subject(
+            Integrand(
+                bind=lambda module: module,
+                input=x,
+                baseline=baseline,
+                labels=self.network.labels,
+                by_unit=by_pixel,
+                family=family,
+            ),
+            ShownPicture(request, self.picture, view, None if request.segment is False else found, family),
+            tuple(notes),
+        )

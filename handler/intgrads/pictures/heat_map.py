@@ -1,0 +1,113 @@
+"""Attributions as pictures for people.
+
+Display only: what is drawn is the magnitude of the attribution, summed over the colour channels, smoothed and clipped
+so that the eye can follow it. The numbers, with their signs, are in the other formats.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.filters import gaussian
+
+from intgrads.pictures.transform import View
+
+SMOOTHING = 0.025
+"""Standard deviation of the smoothing, as a part of the map's longer side. IG is speckled at single pixels."""
+
+CLIP_PERCENTILE = 99.5
+"""Attributions beyond this percentile are drawn at full brightness."""
+
+COLOURS = "inferno"
+"""matplotlib's map from dark (no attribution) to bright (the most)."""
+
+
+SHORTEST_SIDE = 320
+"""Pixels of an annotated drawing's shorter side at least: numbers and labels must be legible on small pictures."""
+
+LONGEST_ENLARGED = 4096
+"""Pixels that its longer side is enlarged to at most: a picture of 1 × 3000 would become one of 320 × 960,000."""
+
+BAND = 256
+"""Rows that are drawn at a time."""
+
+HATCHES = 45
+"""Stripes along the longer side of a drawing, where the network did not look."""
+
+
+def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32], view: View) -> NDArray[np.uint8]:
+    """Lay an attribution over its picture, where the network looked.
+
+    Parameters
+    ----------
+    pixels : ndarray, (H, W, 3), uint8
+        The picture as it was sent.
+    attribution : ndarray, (3, h, w)
+        Integrated gradients at the network's size; resized to what the network saw of the picture.
+    view : View
+        What that was.
+
+    Returns
+    -------
+    ndarray, (H, W, 3), uint8
+        The picture in dark grey, brighter and warmer where its pixels moved the output more; hatched grey where
+        the network saw nothing of it.
+    """
+    height, width = pixels.shape[:2]
+    magnitude = np.abs(attribution.sum(axis=0, dtype=np.float64))
+    # Zeros beyond the border: repeating the border's own values would let single pixels there outshine the rest.
+    smooth = gaussian(magnitude, sigma=SMOOTHING * max(magnitude.shape), mode="constant")
+    top = np.percentile(smooth, CLIP_PERCENTILE)
+    strength = np.clip(smooth / top, 0, 1) if top > 0 else np.zeros_like(smooth)
+    (seen_rows, seen_columns), box = view.place((height, width))
+    top_seen, side = seen_rows.start, (seen_columns.stop - seen_columns.start, seen_rows.stop - seen_rows.start)
+    strength = np.asarray(Image.fromarray(strength.astype(np.float32)).resize(side, Image.Resampling.BILINEAR, box=box))
+
+    drawn = np.empty_like(pixels)
+    # A band of rows at a time: in one piece a photo of 50 megapixels would take gigabytes here.
+    for top_row in range(0, height, BAND):
+        rows = slice(top_row, top_row + BAND)
+        grey = np.asarray(Image.fromarray(pixels[rows]).convert("L"), np.float32)
+        drawn[rows] = unseen(grey, top_row, (height, width))[..., None]
+        here = slice(max(top_row, top_seen), min(top_row + BAND, seen_rows.stop))
+        if here.start >= here.stop:
+            continue
+        strong = strength[here.start - top_seen : here.stop - top_seen]
+        colour = matplotlib.colormaps[COLOURS](strong, bytes=True)[..., :3]
+        dark = 0.7 * grey[here.start - top_row : here.stop - top_row, seen_columns, None]
+        drawn[here, seen_columns] = np.rint(dark + (0.25 + 0.6 * strong[..., None]) * (colour - dark))
+    return drawn
+
+
+def unseen(grey: NDArray[Any], first_row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return rows of a drawing as they are drawn where the network did not look: grey, with slanting stripes.
+
+    Parameters
+    ----------
+    grey : ndarray, (h, W), 0 … 255
+    first_row : int
+        Which row of the drawing the first is.
+    size : (int, int)
+        Height and width of the drawing.
+
+    Returns
+    -------
+    ndarray, (h, W), uint8
+    """
+    period = max(4, max(size) // HATCHES)
+    rows = np.arange(first_row, first_row + len(grey), dtype=np.int32)[:, None]
+    striped = (rows + np.arange(grey.shape[1], dtype=np.int32)) % period < max(1, period // 4)
+    grey = grey.astype(np.float32)
+    hatched: NDArray[np.uint8] = np.where(striped, 90 + 0.3 * grey, 115 + 0.4 * grey).astype(np.uint8)
+    return hatched
+
+
+def drawing_scale(pixels: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
+    """Return by how much a picture (H, W, 3) is enlarged to be annotated, 1 at least, and its width and height then."""
+    height, width = pixels.shape[:2]
+    scale = max(1.0, min(SHORTEST_SIDE / min(height, width), LONGEST_ENLARGED / max(height, width)))
+    return scale, (round(width * scale), round(height * scale))

@@ -1,0 +1,106 @@
+"""What may be asked about a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BeforeValidator, Field
+
+from intgrads.errors import RequestError
+from intgrads.pictures.baselines import ImageBaseline
+from intgrads.request import FIELDS, Figure, Request, WholeNumber, another_kind, is_picture, json_object, no_bool
+from intgrads.settings import Settings
+
+SuperpixelMethod = Literal["slic", "watershed"]
+
+MOST_GROUPS = 1000
+"""Of a picture, single pixels aside."""
+
+TensorField = Literal[
+    "integrated_grads",
+    "integrated_directional_grads",
+    "step_sizes",
+    "intermediates",
+    "alphas",
+    "output",
+    "baseline_output",
+    "group_masks",
+    "pred_masks",
+]
+TENSOR_FIELDS: tuple[str, ...] = get_args(TensorField)
+
+PictureFigure = Literal[Figure, "scores", "pred_classes", "pred_boxes"]
+FIGURES: tuple[str, ...] = get_args(PictureFigure)
+
+
+class ImageRequest(Request):
+    """A request for attributions of a picture."""
+
+    takes = "pictures"
+    how_to_send = (
+        "send a picture as `curl -T cat.jpg -H 'Content-Type: image/jpeg'`, as a form `curl -F data=@cat.jpg`, or as "
+        "JSON with `img_data` or `image` and `-H 'Content-Type: application/json'`"
+    )
+    input_field = "img_data"
+    integral = "integrated_grads"
+    gradients = "integrated_directional_grads"
+    tensors = TENSOR_FIELDS
+    figures = FIGURES
+
+    data: bytes | None = Field(None, description="the bytes of a JPEG, PNG, WebP or BMP (forms only)")
+    image: str | bytes | None = Field(None, description="a JPEG, PNG, WebP or BMP in base64")
+    img_data: Any = Field(None, description="an array (H, W, 3) in RGB or (3, H, W) in BGR, whole numbers 0 … 255")
+    baseline: ImageBaseline = Field("black", description="where the path starts")
+    fields: list[TensorField | PictureFigure] | None = Field(None, description=FIELDS)
+    segment: bool | None = Field(
+        None, description="whether to find objects and their masks; default true where the archive has a TensorMask"
+    )
+    score_threshold: Annotated[float | None, BeforeValidator(no_bool)] = Field(
+        None, ge=0, lt=1, description="probability over which an object counts as found, 0 to 1"
+    )
+    groups: Any = Field(
+        None,
+        description="segments, superpixels, a label map (H, W) as whole numbers or a PNG, or a list of masks in "
+        "COCO's run lengths; default none",
+    )
+    superpixel_method: SuperpixelMethod = Field("slic", description="how superpixels are cut")
+    n_superpixels: WholeNumber | None = Field(
+        None, ge=1, le=MOST_GROUPS, description="about how many superpixels; default one for a thousand pixels"
+    )
+    group_pixels: bool = Field(True, description="whether each pixel is a group of the family too")
+
+    @classmethod
+    def from_bytes(cls, body: bytes, content_type: str) -> dict[str, Any]:
+        """Return the fields of a body that is a picture, or JSON."""
+        if is_picture(body):
+            return {"data": body}
+        if "json" in content_type or body.lstrip()[:1] in (b"{", b"["):
+            return json_object(body, cls)
+        if content_type.startswith("text/plain"):
+            raise another_kind(cls, None)
+        return {"data": body}
+
+    @classmethod
+    def is_file(cls, name: str, value: bytes) -> bool:
+        """Whether a part of a form is a file; see :meth:`Request.is_file`."""
+        return name in ("data", "image") or (name == "groups" and is_picture(value))
+
+    @classmethod
+    def unused(cls, content: Mapping[str, Any]) -> list[str]:
+        """Return notes on what was sent and is not used; see :meth:`Request.unused`."""
+        notes = super().unused(content)
+        if content.get("groups") != "superpixels":
+            about = ("n_superpixels", "superpixel_method")
+            notes += [f"`{name}` was not used: it is about superpixels" for name in about if name in content]
+        return notes
+
+    def check(self, settings: Settings) -> Self:
+        """Return the request if what it asks fits together; see :meth:`Request.check`."""
+        if self.format == "png" and isinstance(self.target_class, list) and len(self.target_class) > 1:
+            raise RequestError("a png shows one target; send one, or another format", "target_class")
+        if self.groups is None and "group_masks" in (self.fields or ()):
+            raise RequestError("there are no group_masks without `groups`", "fields")
+        if self.segment is False and "pred_masks" in (self.fields or ()):
+            raise RequestError("there are no pred_masks with segment=false", "fields")
+        return super().check(settings)

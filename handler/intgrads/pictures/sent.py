@@ -1,0 +1,132 @@
+"""The picture of a request on its way: decoded, its objects found, its groups made, its path's two ends prepared."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import numpy as np
+from torch import Tensor
+
+from intgrads.errors import RequestError
+from intgrads.integral.groups import GroupFamily
+from intgrads.pictures.baselines import image_baseline
+from intgrads.pictures.decoding import Picture, array_picture, decode_label_map, decode_picture
+from intgrads.pictures.groups import PictureGroups, callers_groups, segments, superpixels
+from intgrads.pictures.objects import Finder, Objects
+from intgrads.pictures.request import ImageRequest
+from intgrads.pictures.transform import PictureSpec, View
+from intgrads.request import is_picture, json_in
+from intgrads.settings import Settings
+from intgrads.subject import Clock
+
+HOW_GROUPS = "must be segments, superpixels, a label map or masks; a PNG of one goes in base64, or in a form as a file"
+HOW_PICTURES = "is not base64; send the file's bytes in base64, or the file itself as the form field `data`"
+
+
+def read_picture(request: ImageRequest, settings: Settings) -> Picture:
+    """Decode the picture that was sent.
+
+    Raises
+    ------
+    RequestError
+        If there is none, more than one, or it cannot be read.
+    """
+    given = [name for name in ("data", "image", "img_data") if getattr(request, name) is not None]
+    if not given:
+        raise RequestError(f"no picture was sent; {request.how_to_send}", request.input_field, kind="NoPicture")
+    if len(given) > 1:
+        raise RequestError(f"send one picture, not {' and '.join(given)}", given[1])
+    limit = settings.max_picture_pixels
+    if request.data is not None:
+        return decode_picture(request.data, "data", limit)
+    if request.image is not None:
+        return decode_picture(_from_base64(request.image, "image", HOW_PICTURES), "image", limit)
+    return array_picture(request.img_data, "img_data", limit)
+
+
+def find_objects(
+    finder: Finder | None, request: ImageRequest, picture: Picture, settings: Settings, in_time: Clock
+) -> Objects | None:
+    """Return the objects of a picture that the answer or its groups need; None where they need none, or none can be."""
+    if finder is None or (request.segment is False and request.groups != "segments"):
+        return None
+    return finder.find(picture, threshold(request, settings), settings.max_answer_mb, in_time)
+
+
+def threshold(request: ImageRequest, settings: Settings) -> float:
+    """Return the probability over which an object counts as found."""
+    return settings.score_threshold if request.score_threshold is None else request.score_threshold
+
+
+def make_groups(
+    request: ImageRequest, picture: Picture, spec: PictureSpec, settings: Settings, found: Objects | None
+) -> PictureGroups | None:
+    """Return the groups that were asked for, at the network's size.
+
+    Raises
+    ------
+    RequestError
+        If there are no such groups.
+    """
+    groups = request.groups
+    if groups is None:
+        return None
+    view = spec.view(picture.size)
+    if groups == "superpixels":
+        return superpixels(spec.resize(picture), request.superpixel_method, request.n_superpixels, view.inside)
+    if groups == "segments":
+        if found is None:
+            raise RequestError("this archive has no TensorMask to find segments; ask for superpixels", "groups")
+        return segments(found.masks, found.labels, view)
+    if isinstance(groups, str) and groups.lstrip()[:1] == "[":
+        groups = json_in(groups, "groups")
+    elif isinstance(groups, str | bytes):
+        if not is_picture(groups):
+            groups = _from_base64(groups, "groups", HOW_GROUPS)
+        groups = decode_label_map(groups, "groups", settings.max_picture_pixels)
+    return callers_groups(groups, view)
+
+
+def family_of(groups: PictureGroups, pixels: bool) -> GroupFamily:
+    """Return groups and the whole picture, with or without each single pixel."""
+    masks = np.concatenate([groups.masks, np.ones_like(groups.masks[:1])])
+    return GroupFamily(
+        kinds=[groups.kind] * len(groups.labels) + ["picture"],
+        labels=[*groups.labels, "the whole picture"],
+        members=masks.reshape(len(masks), -1),
+        units=pixels,
+        places=masks,
+    )
+
+
+def ends(request: ImageRequest, picture: Picture, spec: PictureSpec, view: View) -> tuple[Tensor, Tensor]:
+    """Return the picture and its baseline as the network takes them, (3, H, W).
+
+    Padding is the same in both and carries no attribution: a baseline is one of the picture, and is made of the
+    picture alone.
+    """
+    pixels = spec.resize(picture)
+    x = spec.normalise(pixels)
+    start = image_baseline(request.baseline, pixels[view.inside], request.seed)
+    baseline = x.clone()
+    baseline[:, *view.inside] = 0 if start is None else spec.normalise(start)
+    return x, baseline
+
+
+def by_pixel(features: Tensor) -> Tensor:
+    """Return (3, H, W) as pixels and their channels, (H·W, 3)."""
+    return features.flatten(1).T
+
+
+def _from_base64(text: str | bytes, field: str, remedy: str) -> bytes:
+    raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if raw.startswith(b"data:"):
+        raw = raw.partition(b",")[2]
+    try:
+        decoded = base64.b64decode(b"".join(raw.split()), validate=True)
+    except binascii.Error:
+        decoded = b""
+    if not decoded:
+        raise RequestError(remedy, field)
+    return decoded

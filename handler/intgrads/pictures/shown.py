@@ -1,0 +1,106 @@
+"""How a picture and its attribution are told and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from intgrads.answers.page import groups_section
+from intgrads.integral.attribution import Attribution
+from intgrads.integral.groups import GroupFamily, GroupValues
+from intgrads.pictures.decoding import Picture
+from intgrads.pictures.group_map import group_map
+from intgrads.pictures.heat_map import heat_map
+from intgrads.pictures.object_map import object_map
+from intgrads.pictures.objects import Objects
+from intgrads.pictures.page import objects_section, picture_section
+from intgrads.pictures.request import ImageRequest
+from intgrads.pictures.transform import View
+from intgrads.subject import Array
+
+
+@dataclass(frozen=True)
+class ShownPicture:
+    """A picture as answers show it.
+
+    Attributes
+    ----------
+    request : ImageRequest
+    picture : Picture
+    view : View
+        What the network sees of it.
+    found : Objects or None
+        Its objects, where they are to be told.
+    family : GroupFamily or None
+        The groups that were asked for.
+    more : mapping
+        What else is told of it, as plain JSON.
+    """
+
+    request: ImageRequest
+    picture: Picture
+    view: View
+    found: Objects | None
+    family: GroupFamily | None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def arrays(self, attribution: Attribution | None) -> list[Array]:  # noqa: ARG002
+        """Return its objects, and where its groups lie, as far as they are to be sent."""
+        sent = self.request.sent_tensors()
+        arrays = [] if self.found is None else self.found.arrays("pred_masks" in sent)
+        if self.family is not None and "group_masks" in sent:
+            arrays.append(Array("group_masks", self.family.places, large=True))
+        return arrays
+
+    def strings(self) -> dict[str, list[str]]:
+        """Return the lists of strings that come with every answer: none."""
+        return {}
+
+    def info(self) -> dict[str, Any]:
+        """Return what the answer's figures tell of the picture, as plain JSON."""
+        told: dict[str, Any] = {
+            "picture_size": list(self.picture.size),
+            "input_size": list(self.view.size),
+            "seen": list(self.view.seen),
+        }
+        if self.found is not None:
+            told["score_threshold"] = self.found.score_threshold
+            told["instances"] = self.found.listed(with_masks=self.request.format == "json")
+        return told | dict(self.more)
+
+    def draw(self, attribution: Attribution | None, groups: GroupValues | None) -> NDArray[np.uint8]:
+        """Return the heat map over the picture, at its size, or the groups on it; without either, its objects."""
+        if groups is not None and self.family is not None:
+            return self._group_map(self.family, groups)
+        if attribution is not None:
+            return self._heat_map(attribution.integrated_gradients[0])
+        return self.picture.pixels if self.found is None else object_map(self.picture.pixels, self.found)
+
+    def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:
+        """Return the picture in HTML, its heat map for one of the targets, its groups and its objects."""
+        shown = [(self.picture.pixels, "the picture")]
+        hatched = "; hatched, not seen by the network" if self.view.crops else ""
+        if attribution is not None:
+            caption = f"what moved the output: bright, much; dark, little{hatched}"
+            shown.append((self._heat_map(attribution), caption))
+        tables = ""
+        if self.found is not None:
+            tables += objects_section(self.found)
+        if groups is not None and self.family is not None:
+            caption = f"groups: blue raised the output, red lowered it, the deeper the larger the value{hatched}"
+            shown.append((self._group_map(self.family, groups), caption))
+            tables += groups_section(self.family, groups)
+        if self.found is not None:
+            shown.append((object_map(self.picture.pixels, self.found), "the objects that were found"))
+        return picture_section(shown) + tables
+
+    def _heat_map(self, attribution: Tensor) -> NDArray[np.uint8]:
+        return heat_map(self.picture.pixels, attribution.numpy(), self.view)
+
+    def _group_map(self, family: GroupFamily, groups: GroupValues) -> NDArray[np.uint8]:
+        return group_map(self.picture.pixels, family.places[:-1], family.labels[:-1], groups, self.view)

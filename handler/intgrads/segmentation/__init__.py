@@ -1,1 +1,0 @@
-"""Instance masks by TensorMask, on any device and with gradients."""

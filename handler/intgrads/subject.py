@@ -1,0 +1,184 @@
+"""The seam between the service and the kinds of input: what it needs of a network, and of what a caller sent for it.
+
+A kind of input is a folder (pictures/, texts/, detections/) that offers a :class:`Classifier`. Its way: ``read``
+decodes what was sent, ``look`` does whatever costs time before the integral (finding objects, making groups, the points
+that the path runs between), and what comes of it is a :class:`Subject`: an :class:`Integrand`, and how it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from intgrads.integral.attribution import Attribution
+from intgrads.integral.groups import GroupFamily, GroupValues
+from intgrads.labels import Labels
+from intgrads.outputs import Outputs
+from intgrads.request import Request
+from intgrads.settings import Settings
+
+Clock = Callable[[], None]
+"""Raises a RequestError once the time that a request may take is over."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array of an answer beside those of the attribution.
+
+    Attributes
+    ----------
+    name : str
+    values : ndarray
+    per_target : bool
+        Whether its first axis is the targets'; it has none where the caller named a single target.
+    large : bool
+        Whether it is sent only where it is asked for. The others come with every answer, in JSON too.
+    """
+
+    name: str
+    values: NDArray[Any]
+    per_target: bool = False
+    large: bool = False
+
+    def tensor(self, several_targets: bool) -> Tensor:
+        """Return it as it is sent."""
+        values = torch.from_numpy(self.values)
+        return values[0] if self.per_target and not several_targets else values
+
+
+@dataclass(frozen=True)
+class Integrand:
+    """What is integrated of one input.
+
+    Attributes
+    ----------
+    bind : callable
+        From the network, or a copy of it, to what takes points of this input's path, (B, *shape) to logits. Inputs for
+        which it returns the same object share batches.
+    input, baseline : Tensor, (*shape)
+        x and x'.
+    labels : Labels
+        One for each of the logits.
+    targets : tuple of int, or None
+        The logits to attribute where the caller names none; None for the largest.
+    family : GroupFamily or None
+        The groups that were asked for.
+    by_unit : callable
+        From something like x, (*shape), to units and their features, (P, C).
+    """
+
+    bind: Callable[[nn.Module], nn.Module]
+    input: Tensor
+    baseline: Tensor
+    labels: Labels
+    by_unit: Callable[[Tensor], Tensor]
+    targets: tuple[int, ...] | None = None
+    family: GroupFamily | None = None
+
+
+class Shown(Protocol):
+    """How one input and its attribution are told."""
+
+    def arrays(self, attribution: Attribution | None) -> Sequence[Array]:
+        """Return arrays beside the attribution's."""
+        ...
+
+    def strings(self) -> Mapping[str, list[str]]:
+        """Return lists of strings that come with every answer."""
+        ...
+
+    def info(self) -> Mapping[str, Any]:
+        """Return what is told of the input, as plain JSON."""
+        ...
+
+    def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:
+        """Return the HTML that shows one target's attribution, (*shape), if any, and what its groups carry."""
+        ...
+
+    @property
+    def draw(self) -> Callable[[Attribution | None, GroupValues | None], NDArray[np.uint8]] | None:
+        """Draws the picture, (H, W, 3), of a png answer; None where there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One input of a request, ready to be integrated and shown.
+
+    Attributes
+    ----------
+    integrand : Integrand or None
+        None where nothing of it is to be attributed.
+    shown : Shown
+    notes : tuple of str
+        What was changed on the way, for the caller to read.
+    """
+
+    integrand: Integrand | None
+    shown: Shown
+    notes: tuple[str, ...] = ()
+
+
+class Sent(Protocol):
+    """One input of a request, decoded."""
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Of x, without a batch; None where nothing is to be attributed."""
+        ...
+
+    def look(self, in_time: Clock) -> Subject:
+        """Do what costs time before the integral.
+
+        Raises
+        ------
+        RequestError
+            If what was asked for cannot be found or made, or not in time.
+        """
+        ...
+
+
+class Classifier(Protocol):
+    """A network and what it takes."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network, in evaluation mode and frozen."""
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """One for each output."""
+        ...
+
+    @property
+    def outputs(self) -> Outputs:
+        """What the outputs are; see :mod:`intgrads.outputs`."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape of every input, without a batch; None where they differ."""
+        ...
+
+    @property
+    def request(self) -> type[Request]:
+        """What is asked of it."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return what it takes, as plain JSON."""
+        ...
+
+    def read(self, request: Any, settings: Settings) -> Sequence[Sent]:
+        """Decode what was sent; raises :class:`intgrads.errors.RequestError` where it cannot be."""
+        ...
+
+
+AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)

@@ -1,0 +1,81 @@
+"""A text in HTML: its words in the colours of their scores, and its groups as nested boxes."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intgrads.answers.colours import css_colour, largest_of
+from intgrads.integral.groups import GroupFamily, GroupValues
+from intgrads.texts.sentences import Sentence
+
+
+def text_section(sentence: Sentence, scores: NDArray[np.float64]) -> str:
+    """Return a text with its words coloured, and its tokens below.
+
+    Parameters
+    ----------
+    sentence : Sentence
+    scores : ndarray, (L,)
+        By token.
+    """
+    words = sentence.words
+    sums = words.sums(scores)
+    largest = largest_of(sums)
+    parts, place = [], 0
+    for word, (start, end), score in zip(words.texts, words.offsets.tolist(), sums.tolist(), strict=True):
+        parts += [escape(sentence.text[place:start]), _span(word, score, largest)]
+        place = end
+    parts.append(f'<span class="cut">{escape(sentence.text[place:])}</span>')
+    largest = largest_of(scores)
+    tokens = [_span(token, score, largest) for token, score in zip(sentence.tokens, scores.tolist(), strict=True)]
+    return f'<p class="text">{"".join(parts)}</p>\n<p class="tokens">{" ".join(tokens)}</p>\n{_legend()}'
+
+
+def _legend() -> str:
+    steps = (("lowers it", -1.0), ("leaves it", 0.0), ("raises it", 1.0))
+    key = " ".join(_span(text, score, 1.0) for text, score in steps)
+    return f'<p class="key">the score of the class above: {key}</p>'
+
+
+def phrases_section(sentence: Sentence, family: GroupFamily, groups: GroupValues) -> str:
+    """Return a text with its groups as nested boxes, coloured by sign and value.
+
+    A group that crosses another, neither within the other, has no place in the nesting and is in the table alone.
+    """
+    shown = [k for k, kind in enumerate(family.kinds) if kind not in ("token", "text")]
+    spans = [(*_characters(sentence, family.places[k]), k) for k in shown]
+    strength = np.sign(groups.idg) * groups.values
+    largest = largest_of(strength[shown])
+    parts: list[str] = []
+    ends: list[int] = []
+    place = 0
+    for start, end, k in sorted(spans, key=lambda span: (span[0], -span[1], span[2])):
+        while ends and ends[-1] <= start:
+            parts += [escape(sentence.text[place : ends[-1]]), "</span>"]
+            place = ends.pop()
+        if ends and end > ends[-1]:
+            continue
+        parts.append(escape(sentence.text[place:start]))
+        place = start
+        title = f"{family.labels[k]}: value {groups.values[k]:.4f}, IDG {groups.idg[k]:+.3g}"
+        parts.append(f'<span style="background:{css_colour(strength[k], largest)}" title="{escape(title)}">')
+        ends.append(end)
+    while ends:
+        parts += [escape(sentence.text[place : ends[-1]]), "</span>"]
+        place = ends.pop()
+    parts.append(escape(sentence.text[place:]))
+    return f'<p class="phrases">{"".join(parts)}</p>\n'
+
+
+def _span(text: str, score: float, largest: float) -> str:
+    return f'<span style="background:{css_colour(score, largest)}" title="{score:+.4g}">{escape(text)}</span>'
+
+
+def _characters(sentence: Sentence, tokens: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the first character of a run of tokens, and the one after its last."""
+    own = sentence.offsets[tokens[0] : tokens[1]]
+    own = own[own[:, 0] < own[:, 1]]
+    return int(own[:, 0].min()), int(own[:, 1].max())

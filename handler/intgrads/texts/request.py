@@ -1,0 +1,74 @@
+"""What may be asked about a text, or several."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import Field
+
+from intgrads.request import FIELDS, FORMAT, Figure, Request, json_object
+from intgrads.texts.baselines import TextBaseline
+
+TextFormat = Literal["gzip", "safetensors", "npz", "json", "html"]
+
+TextTensorField = Literal[
+    "integrated_gradients",
+    "intermediate_gradients",
+    "step_sizes",
+    "intermediates",
+    "alphas",
+    "output",
+    "baseline_output",
+]
+
+TextFigure = Literal[
+    Figure,
+    "tokens",
+    "input_ids",
+    "offsets",
+    "truncated",
+    "token_scores",
+    "words",
+    "word_offsets",
+    "word_spans",
+    "word_scores",
+    "group_spans",
+]
+
+
+class TextRequest(Request):
+    """A request for attributions of one text or several."""
+
+    takes = "text"
+    how_to_send = (
+        "send a text as `curl -T review.txt -H 'Content-Type: text/plain'`, as a form `curl -F data=@review.txt` or "
+        "`--form-string sequence='…'`, or as JSON with `sequence` and `-H 'Content-Type: application/json'`"
+    )
+    input_field = "sequence"
+    integral = "integrated_gradients"
+    gradients = "intermediate_gradients"
+    tensors = get_args(TextTensorField)
+    figures = get_args(TextFigure)
+
+    data: bytes | None = Field(None, description="a text file, UTF-8 (forms only)")
+    sequence: Any = Field(None, description="a text, or (in JSON) a list of texts")
+    baseline: TextBaseline = Field("pad", description="where the path starts")
+    fields: list[TextTensorField | TextFigure] | None = Field(None, description=FIELDS)
+    groups: Any = Field(
+        None,
+        description="words, a list of spans [start, end] in characters, or a tree in brackets like "
+        "(S (NP It) (VP works)); default none",
+    )
+    format: TextFormat = Field(description=FORMAT)
+
+    @classmethod
+    def from_bytes(cls, body: bytes, content_type: str) -> dict[str, Any]:
+        """Return the fields of a body that is a text, or JSON; without a content type (gRPC) a brace tells JSON."""
+        if "json" in content_type or (not content_type and body.lstrip()[:1] == b"{"):
+            return json_object(body, cls)
+        return {"data": body}
+
+    @property
+    def several_inputs(self) -> bool:
+        """Whether the answer is a list, one element for each text."""
+        return isinstance(self.sequence, list)

@@ -1,0 +1,71 @@
+"""How a text and its attribution are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from intgrads.answers.page import groups_section
+from intgrads.integral.attribution import Attribution
+from intgrads.integral.groups import GroupFamily, GroupValues
+from intgrads.subject import Array
+from intgrads.texts.page import phrases_section, text_section
+from intgrads.texts.sentences import Sentence
+
+
+@dataclass(frozen=True)
+class ShownText:
+    """A text as answers show it.
+
+    Attributes
+    ----------
+    sentence : Sentence
+    max_tokens : int
+        That the network takes.
+    family : GroupFamily or None
+        The groups that were asked for.
+    """
+
+    sentence: Sentence
+    max_tokens: int
+    family: GroupFamily | None
+
+    draw = None
+    """There is no picture of a text."""
+
+    def arrays(self, attribution: Attribution | None) -> list[Array]:
+        """Return what comes with every answer about the text."""
+        sentence = self.sentence
+        arrays = [
+            Array("input_ids", sentence.ids),
+            Array("offsets", sentence.offsets),
+            Array("truncated", np.array(sentence.truncated)),
+            Array("word_offsets", sentence.words.offsets),
+            Array("word_spans", sentence.words.spans),
+        ]
+        if attribution is not None:
+            scores = attribution.integrated_gradients.double().sum(-1).numpy()
+            arrays.append(Array("token_scores", scores, per_target=True))
+            arrays.append(Array("word_scores", sentence.words.sums(scores), per_target=True))
+        if self.family is not None:
+            arrays.append(Array("group_spans", self.family.places))
+        return arrays
+
+    def strings(self) -> dict[str, list[str]]:
+        """Return the lists of strings that come with every answer."""
+        return {"tokens": self.sentence.tokens, "words": self.sentence.words.texts}
+
+    def info(self) -> dict[str, Any]:
+        """Return what the answer's figures tell of the text, as plain JSON."""
+        return {"text": self.sentence.text, "max_tokens": self.max_tokens}
+
+    def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:
+        """Return the text in HTML, its words coloured by their scores for one of the targets, and its groups."""
+        scores = np.zeros(len(self.sentence.ids)) if attribution is None else attribution.double().sum(-1).numpy()
+        section = text_section(self.sentence, scores)
+        if self.family is None or groups is None:
+            return section
+        return section + phrases_section(self.sentence, self.family, groups) + groups_section(self.family, groups)
