@@ -14,6 +14,7 @@ from intgrads.errors import CheckpointError
 from intgrads.labels import CIFAR10
 from intgrads.networks import bit
 from intgrads.networks.family import Order
+from intgrads.pictures.classifier import ImageClassifier
 from intgrads.settings import Settings
 from networks import BIT_SMALL, CPU, random_bit
 from torch import Tensor
@@ -239,6 +240,7 @@ def test_a_picture_is_prepared_as_the_facts_say(tmp_path: Path) -> None:
     torch.save(random_bit("bit-small", 10), tmp_path / "w.pth")
     write_archive(Order("bit-small", tmp_path / "w.pth", None, Settings()), tmp_path)
     network = open_archive(tmp_path, CPU).network
+    assert isinstance(network, ImageClassifier)
     assert network.shape == (3, 32, 32)
     normalised = network.picture.normalise(np.full((32, 32, 3), 255, np.uint8))
     torch.testing.assert_close(normalised, torch.ones(3, 32, 32))

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from intgrads.answers.encodings import CHUNK, _Chunks
 from intgrads.call import Reply
-from intgrads.request import CONTENT_TYPES, FORMATS
+from intgrads.formats.encodings import CHUNK, CONTENT_TYPES, FORMATS, _Chunks
 from PIL import Image
 from safetensors import safe_open
 from toys import call, encoded, json_call, pixels, small_service, told

@@ -14,6 +14,7 @@ from intgrads.errors import CheckpointError
 from intgrads.labels import CIFAR10
 from intgrads.networks import lanet
 from intgrads.networks.family import Order
+from intgrads.pictures.classifier import ImageClassifier
 from intgrads.settings import Settings
 from networks import CPU, LANET_SMALL, random_lanet
 from torch import Tensor
@@ -155,6 +156,7 @@ def test_the_file_that_training_leaves_is_read(prefix: str, auxiliary: bool, tmp
     torch.save(content, tmp_path / "lanet_model.pth")
     write_archive(Order("lanet-small", tmp_path / "lanet_model.pth", None, Settings()), tmp_path)
     network = open_archive(tmp_path, CPU).network
+    assert isinstance(network, ImageClassifier)
     assert list(network.labels) == list(CIFAR10)
     assert network.shape == (3, 32, 32)
     black = network.picture.normalise(np.zeros((32, 32, 3), np.uint8))[:, 0, 0]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from intgrads.detections.request import DetectionRequest
+from intgrads.formats.encodings import FORMATS
 from intgrads.pictures.request import TENSOR_FIELDS
-from intgrads.request import FORMATS
 from intgrads.settings import Settings
 from intgrads.texts.request import TextRequest
 from toys import call, encoded, pixels, small_network, small_service

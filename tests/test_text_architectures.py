@@ -9,6 +9,7 @@ import torch
 import transformers
 from intgrads.errors import CheckpointError
 from intgrads.texts.embeddings import EmbeddingLayer, FromEmbeddings
+from intgrads.texts.spec import TextSpec
 from texts import LABELS, plain_tokenizer, prepared, saved, service_of
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -113,8 +114,8 @@ def test_from_its_baselines_a_network_is_right_or_it_is_refused(kind: str, padde
     except CheckpointError as error:
         assert f"texts of the architecture '{kind}' cannot be attributed here: " in str(error)  # noqa: PT017
         pytest.skip(str(error))
-    assert ingredients.text is not None
-    layer, tokens = ingredients.text.layer, ingredients.text.tokens
+    assert isinstance(ingredients.spec, TextSpec)
+    layer, tokens = ingredients.spec.layer, ingredients.spec.tokens
     ids = torch.tensor(tokenizer("The camera is not good, but I like it .")["input_ids"])
     forward = FromEmbeddings(service_of(ingredients).network.module, layer, {"input_ids": ids})
     x = forward.embed()

@@ -13,9 +13,10 @@ import sentencepiece
 import torch
 import transformers
 from intgrads.archives import archiver
-from intgrads.archives.archive import LABELS, MANIFEST, TOKENIZER, WEIGHTS, open_archive
+from intgrads.archives.archive import LABELS, MANIFEST, WEIGHTS, open_archive
 from intgrads.networks import bert, xlnet
 from intgrads.texts.classifier import TextClassifier
+from intgrads.texts.spec import TOKENIZER
 from safetensors.torch import load_file, save_file
 from texts import VOCABULARY, saved, small_bert, small_bert_tokenizer, small_xlnet
 from torch import Tensor, nn

@@ -59,7 +59,8 @@ def test_a_network_without_a_padding_token_reads_a_texts_last_token_whatever_it_
         np.testing.assert_allclose(answer["output"], model(torch.tensor([answer["input_ids"]])).logits, atol=1e-5)
     # The answer is read at the last place, so that each place before it and that one have a gradient.
     assert np.abs(answer["intermediate_gradients"]).sum((0, 2)).all()
-    refused(service.answer([json_call(**ask)])[0], 400, "no word for 'pad'; choose one of unk")
+    refused(service.answer([json_call(**ask, baseline="pad")])[0], 400, "no word for 'pad'; choose one of unk")
+    assert told(service.answer([json_call(**ask)])[0])["baseline"] == "zero"
 
 
 def test_a_network_that_needs_the_padding_token_which_its_config_lacks(tmp_path: Path, capsys: Any) -> None:
@@ -132,7 +133,7 @@ SPARE = int(len(VOCABULARY) * 1.1) + 128
 
 @pytest.mark.parametrize("rows", [len(VOCABULARY), 128, SPARE])
 def test_a_table_with_rows_to_spare_is_served(rows: int, tmp_path: Path) -> None:
-    assert prepared(saved(tmp_path, with_rows(rows), small_bert_tokenizer())).text
+    assert prepared(saved(tmp_path, with_rows(rows), small_bert_tokenizer())).spec
 
 
 @pytest.mark.parametrize(
@@ -164,4 +165,4 @@ def test_the_largest_index_counts_not_the_number_of_tokens(rows: int, tmp_path: 
     if rows == 60:
         assert "the tokeniser has 61 tokens and the network 60" in why_refused(capsys, folder)
     else:
-        assert prepared(folder).text
+        assert prepared(folder).spec

@@ -21,6 +21,7 @@ from intgrads.networks.demo_image import ARCHITECTURE
 from intgrads.networks.family import Order, adjusted
 from intgrads.networks.timm_classifiers import stated_transform
 from intgrads.pictures import transform
+from intgrads.pictures.classifier import ImageClassifier
 from intgrads.pictures.decoding import Picture
 from intgrads.pictures.transform import Interpolation, PictureSpec
 from intgrads.service import Service
@@ -241,7 +242,8 @@ def test_an_archive_from_before_there_was_cropping_squashes(tiny: Path, tmp_path
     del manifest["settings"]["resize"], manifest["settings"]["crop_pct"]
     (tmp_path / "intgrads.json").write_text(json.dumps(manifest))
     network = open_archive(tmp_path).network
-    assert network.picture.view((300, 451)).seen == (0, 0, 451, 300)  # type: ignore[union-attr]
+    assert isinstance(network, ImageClassifier)
+    assert network.picture.view((300, 451)).seen == (0, 0, 451, 300)
 
 
 @pytest.mark.parametrize(

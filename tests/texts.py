@@ -15,6 +15,7 @@ from intgrads.networks.sequence_classifiers import SequenceClassifiers
 from intgrads.service import Service
 from intgrads.settings import Settings
 from intgrads.texts.classifier import TextClassifier
+from intgrads.texts.spec import TextSpec
 from torch import nn
 from transformers import (
     BertConfig,
@@ -105,16 +106,16 @@ def service_of(ingredients: Ingredients, **settings: Any) -> Service[TextClassif
     """Return a service of a network as its archive would hold it."""
     module = SequenceClassifiers().build(ingredients.architecture)
     module.load_state_dict(ingredients.weights)
-    assert ingredients.text is not None
-    network = TextClassifier(module.eval().requires_grad_(False), ingredients.text, Labels(ingredients.labels))
+    assert isinstance(ingredients.spec, TextSpec)
+    network = TextClassifier(module.eval().requires_grad_(False), ingredients.spec, Labels(ingredients.labels))
     return Service("toy", network, Settings.model_validate({"threads": 1, **settings}), torch.device("cpu"))
 
 
 def without_tokens(ingredients: Ingredients, *names: str) -> Ingredients:
     """Return the ingredients with a vocabulary that lacks some baselines' tokens."""
-    assert ingredients.text is not None
-    left = {name: index for name, index in ingredients.text.tokens.items() if name not in names}
-    return replace(ingredients, text=replace(ingredients.text, tokens=left))
+    assert isinstance(ingredients.spec, TextSpec)
+    left = {name: index for name, index in ingredients.spec.tokens.items() if name not in names}
+    return replace(ingredients, spec=replace(ingredients.spec, tokens=left))
 
 
 def text_call(text: str | bytes, accept: str = "", content_type: str = "text/plain") -> Call:

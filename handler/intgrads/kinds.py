@@ -1,11 +1,51 @@
-"""The kinds of input, one folder each. A new one is a folder and a line here."""
+"""The kinds of input, one folder each. A new one is a folder and an entry here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from intgrads.detections.archived import open_detector, write_tensormask
 from intgrads.detections.request import DetectionRequest
+from intgrads.networks.family import Order
+from intgrads.pictures.archived import open_pictures
 from intgrads.pictures.request import ImageRequest
 from intgrads.request import Request
+from intgrads.stored import Stored
+from intgrads.subject import Classifier
+from intgrads.texts.archived import open_texts
 from intgrads.texts.request import TextRequest
 
-REQUESTS: tuple[type[Request], ...] = (ImageRequest, DetectionRequest, TextRequest)
-"""What is asked of each."""
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of input.
+
+    Attributes
+    ----------
+    name : str
+        Of its part of an archive's manifest.
+    request : type
+        What is asked of it.
+    open : callable
+        From an archive, and what a kind after it in :data:`KINDS` has opened of the same archive (None where there is
+        none), to what the service is given.
+    write : callable, or None
+        Writes what an archive holds of it beside what a family of networks does, and returns its part of the manifest;
+        empty where it has no part in this archive.
+    """
+
+    name: str
+    request: type[Request]
+    open: Callable[[Stored, Any], Classifier]
+    write: Callable[[Order, Path], dict[str, Any]] | None = None
+
+
+KINDS = (
+    Kind("picture", ImageRequest, open_pictures),
+    Kind("text", TextRequest, open_texts),
+    Kind("tensormask", DetectionRequest, open_detector, write_tensormask),
+)
+"""An archive that holds several is served as the first of them, with those after it beside."""

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from intgrads.call import Call
 from intgrads.errors import RequestError
+from intgrads.formats.encodings import CONTENT_TYPES
 from intgrads.integral.refinement import LEAST_REFINEMENT
-from intgrads.kinds import REQUESTS
-from intgrads.request import CONTENT_TYPES, Request, json_object, shorten
+from intgrads.kinds import KINDS
+from intgrads.request import Request, json_object, shorten
 from intgrads.settings import Settings
 
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 
 
-def read_request(call: Call, settings: Settings, kind: type[AnyRequest]) -> tuple[AnyRequest, list[str]]:
+def read_request(
+    call: Call, settings: Settings, kind: type[AnyRequest], defaults: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[AnyRequest, list[str]]:
     """Read a request; return it with notes on what of it was not used.
 
     Parameters
@@ -32,6 +36,8 @@ def read_request(call: Call, settings: Settings, kind: type[AnyRequest]) -> tupl
     settings : Settings
     kind : type
         What the archive takes.
+    defaults : mapping
+        Fields whose defaults in this archive are not the kind's own.
 
     Raises
     ------
@@ -54,12 +60,13 @@ def read_request(call: Call, settings: Settings, kind: type[AnyRequest]) -> tupl
     content = {name: value for name, value in content.items() if value is not None}
     refined = "tolerance" in content
     notes = kind.unused(content)
-    defaults = {
+    content = {
         "n_steps": LEAST_REFINEMENT if refined else settings.n_steps,
         "method": settings.method,
         "max_evaluations": settings.max_evaluations,
+        **defaults,
+        **content,
     }
-    content = defaults | content
     if "format" not in content:
         content["format"] = _accepted(call.accept, kind.formats())
     try:
@@ -121,9 +128,9 @@ def _explain(error: ValidationError, kind: type[Request]) -> RequestError:
 
 
 def _unknown_field(name: str, kind: type[Request]) -> RequestError:
-    for other in REQUESTS:
-        if name in other.model_fields:
-            return other.refused_by(kind, name)
+    for other in KINDS:
+        if name in other.request.model_fields:
+            return other.request.refused_by(kind, name)
     fields = kind.model_fields
     close = difflib.get_close_matches(name[:60], fields, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(fields)}"

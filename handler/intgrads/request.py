@@ -10,25 +10,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from intgrads.errors import RequestError
+from intgrads.formats.encodings import Format
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.quadrature import Method, quadrature
 from intgrads.integral.refinement import LEAST_REFINEMENT, Refinement
 from intgrads.settings import Settings
 from intgrads.speed.precision import Precision
-
-Format = Literal["gzip", "safetensors", "npz", "json", "png", "html"]
-FORMATS: tuple[str, ...] = get_args(Format)
-
-CONTENT_TYPES: dict[str, Format] = {
-    "application/gzip": "gzip",
-    "application/x-gzip": "gzip",
-    "application/x-safetensors": "safetensors",
-    "application/x-npz": "npz",
-    "application/json": "json",
-    "image/png": "png",
-    "text/html": "html",
-}
-"""Content types of an ``Accept`` header, the first of each format being the one that answers carry."""
 
 Figure = Literal[
     "target_class",

@@ -21,13 +21,13 @@ from typing import Any, Generic
 import torch
 from torch import nn
 
-from intgrads.answers.answer import Answer, Attributed, answer
-from intgrads.answers.encodings import encode
-from intgrads.answers.info import integral_info, integral_warnings
+from intgrads.answers.answer import Attributed, answer
+from intgrads.answers.info import Integral, integral_info, integral_warnings
 from intgrads.archives.archive import open_archive, read_manifest
 from intgrads.call import Call, Limit, Reply
 from intgrads.errors import RequestError
-from intgrads.integral.attribution import PathIntegral
+from intgrads.formats.encodings import Contents, encode
+from intgrads.integral.attribution import Attribution, PathIntegral
 from intgrads.integral.batches import integrate, is_out_of_memory
 from intgrads.integral.path import StraightPath
 from intgrads.reading import read_request
@@ -53,6 +53,7 @@ class Part:
     forward: nn.Module
     integral: PathIntegral
     failure: RequestError | None = None
+    told: Integral | None = None
 
 
 @dataclass
@@ -142,6 +143,7 @@ class Service(Generic[AnyClassifier]):
             "device": str(self.device),
             "settings": self.settings.model_dump(exclude_none=True),
             "fields": {name: field.description for name, field in request.model_fields.items()},
+            "defaults": dict(self.network.defaults),
             "formats": list(request.formats()),
         }
 
@@ -228,7 +230,7 @@ class Service(Generic[AnyClassifier]):
         return in_time
 
     def _read(self, call: Call) -> Job:
-        request, notes = read_request(call, self.settings, self.network.request)
+        request, notes = read_request(call, self.settings, self.network.request, self.network.defaults)
         targets = None
         if request.target_class is not None:
             wanted = request.target_class if isinstance(request.target_class, list) else [request.target_class]
@@ -278,48 +280,35 @@ class Service(Generic[AnyClassifier]):
         return Part(subject, integrand, request.precision, forward, integral)
 
     def _reply(self, job: Job, started: float) -> Reply:
-        answers = [self._answer(job, part) for part in job.parts]
         headers = {}
-        integrals = [one.info.integral for one in answers if one.info.integral is not None]
-        if integrals:
-            deltas = [f"{target.convergence_delta:.6g}" for one in integrals for target in one.targets]
-            headers = {
-                "X-Intgrads-Convergence-Delta": ",".join(deltas),
-                "X-Intgrads-Evaluations": ",".join(str(one.evaluations) for one in integrals),
-            }
-        answers = answers or [
-            answer(self.name, job.request, subject, [*job.notes, *subject.notes]) for subject in job.subjects
-        ]
-        headers["X-Intgrads-Seconds"] = f"{time.monotonic() - started:.3f}"
-        reply = encode(answers, job.request.several_inputs, job.request.format, headers)
-        size = sum(map(len, reply.body))
+        contents = [self._answer(job, part) for part in job.parts]
+        if contents:
+            deltas = [part.told.targets for part in job.parts if part.told]
+            headers["X-Intgrads-Convergence-Delta"] = ",".join(
+                f"{target.convergence_delta:.6g}" for targets in deltas for target in targets
+            )
+            headers["X-Intgrads-Evaluations"] = ",".join(str(part.told.evaluations) for part in job.parts if part.told)
+        else:
+            contents = [
+                answer(self.name, job.request, subject, [*job.notes, *subject.notes]) for subject in job.subjects
+            ]
+        content_type, body = encode(contents, job.request.several_inputs, job.request.format)
+        size = sum(map(len, body))
         if job.limit is not None and size > job.limit.size:
             raise _over(job.limit, size)
-        return reply
+        headers["X-Intgrads-Seconds"] = f"{time.monotonic() - started:.3f}"
+        return Reply(200, content_type, body, headers)
 
-    def _answer(self, job: Job, part: Part) -> Answer:
+    def _answer(self, job: Job, part: Part) -> Contents:
         if part.failure is not None and not part.integral.complete:
             raise part.failure
         attribution = part.integral.finish()
-        for name, output in (("input", attribution.output), ("baseline", attribution.baseline_output)):
-            if not torch.isfinite(output).all():
-                raise RequestError(
-                    f"the network's outputs are not finite numbers for this {name}: its values grow beyond float32; "
-                    "send another one, or look at its weights",
-                    "baseline" if name == "baseline" else job.request.input_field,
-                    kind="NotFinite",
-                )
-        if not torch.isfinite(attribution.integrated_gradients).all():
-            raise RequestError(
-                "the network's gradients are not finite numbers for this input and baseline; try another baseline",
-                "baseline",
-                kind="NotFinite",
-            )
-        told = integral_info(
+        _check_finite(attribution, job.request)
+        part.told = integral_info(
             job.request, part.integral.nodes.name, attribution, part.integrand.labels, self.network.outputs
         )
-        warnings = integral_warnings(job.request, told, self.settings.max_evaluations)
-        attributed = Attributed(part.integrand, part.integral.path, attribution, told)
+        warnings = integral_warnings(job.request, part.told, self.settings.max_evaluations)
+        attributed = Attributed(part.integrand, part.integral.path, attribution, part.told)
         return answer(self.name, job.request, part.subject, [*job.notes, *part.subject.notes, *warnings], attributed)
 
     def _rows(self, forward: nn.Module, shape: tuple[int, ...]) -> int:
@@ -346,6 +335,24 @@ def _failing_alone(i: int, replies: dict[int, Reply]) -> Iterator[None]:
         yield
     except Exception as error:
         replies[i] = Reply.of_error(_told(error))
+
+
+def _check_finite(attribution: Attribution, request: Request) -> None:
+    """Refuse what is no number: JSON could not carry it, and it tells nothing."""
+    for name, output in (("input", attribution.output), ("baseline", attribution.baseline_output)):
+        if not torch.isfinite(output).all():
+            raise RequestError(
+                f"the network's outputs are not finite numbers for this {name}: its values grow beyond float32; send "
+                "another one, or look at its weights",
+                "baseline" if name == "baseline" else request.input_field,
+                kind="NotFinite",
+            )
+    if not torch.isfinite(attribution.integrated_gradients).all():
+        raise RequestError(
+            "the network's gradients are not finite numbers for this input and baseline; try another baseline",
+            "baseline",
+            kind="NotFinite",
+        )
 
 
 def _told(error: Exception) -> RequestError:

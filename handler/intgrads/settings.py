@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -21,6 +22,24 @@ Triple = Annotated[tuple[float, float, float], BeforeValidator(_split)]
 Size = Annotated[tuple[int, int], BeforeValidator(_split)]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
 Devices = Annotated[tuple[Device, ...], BeforeValidator(_split), Field(min_length=1)]
+
+
+OF_KINDS = {
+    "input_size": ("picture",),
+    "mean": ("picture",),
+    "std": ("picture",),
+    "resize": ("picture",),
+    "crop_pct": ("picture",),
+    "outputs": ("picture", "text"),
+    "max_picture_pixels": ("picture", "tensormask"),
+    "max_tokens": ("text",),
+    "max_text_characters": ("text",),
+    "max_sequences": ("text",),
+    "score_threshold": ("tensormask",),
+    "min_size_test": ("tensormask",),
+    "max_size_test": ("tensormask",),
+}
+"""Settings that only some kinds of input know, by the names of :data:`intgrads.kinds.KINDS`."""
 
 
 class Settings(BaseModel):
@@ -86,3 +105,9 @@ class Settings(BaseModel):
         if self.input_size is not None and min(self.input_size) < 1:
             raise ValueError("input_size must be at least 1,1")
         return self
+
+
+def without_part(settings: Settings, kinds: Sequence[str]) -> list[str]:
+    """Return the settings that were given and that play no part in an archive of some kinds of input."""
+    given = sorted(settings.model_fields_set)
+    return [name for name in given if name in OF_KINDS and not set(OF_KINDS[name]) & set(kinds)]

@@ -172,6 +172,11 @@ class Classifier(Protocol):
         """What is asked of it."""
         ...
 
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Fields of a request whose defaults are not the request's own."""
+        ...
+
     def describe(self) -> Mapping[str, Any]:
         """Return what it takes, as plain JSON."""
         ...

@@ -7,46 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from intgrads.answers.info import GROUP_FIGURES, Info, Integral, group_infos
+from intgrads.answers.page import answer_section
+from intgrads.formats.encodings import Contents
 from intgrads.integral.attribution import Attribution
 from intgrads.integral.groups import GroupValues, group_values
 from intgrads.integral.path import StraightPath
 from intgrads.request import Request
 from intgrads.subject import Integrand, Subject
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is told of one input.
-
-    Attributes
-    ----------
-    info : Info
-        Figures, labels and warnings.
-    tensors : dict of str to Tensor
-        The large ones that were asked for, and the figures.
-    figures : dict of str to list
-        Those of the figures that JSON carries beside `info`.
-    strings : dict of str to list of str
-        What is no number: lists in gzip, arrays in npz, part of JSON.
-    draw : callable, or None
-        Draws the picture of a png, (H, W, 3); called only for that format.
-    sections : callable
-        Makes the HTML of each target; called only for that format.
-    tensors_in_json : bool
-        Whether the tensors were asked for by name.
-    """
-
-    info: Info
-    tensors: dict[str, Tensor]
-    figures: dict[str, object]
-    strings: dict[str, list[str]]
-    draw: Callable[[], NDArray[np.uint8]] | None
-    sections: Callable[[], list[str]]
-    tensors_in_json: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +31,7 @@ class Attributed:
 
 def answer(
     model: str, request: Request, subject: Subject, warnings: Sequence[str], attributed: Attributed | None = None
-) -> Answer:
+) -> Contents:
     """Return the answer about an input.
 
     Parameters
@@ -86,21 +56,24 @@ def answer(
     if attribution is not None:
         of_targets: Sequence[GroupValues | None] = groups or [None] * len(attribution.targets)
         each_target = list(zip(attribution.integrated_gradients, of_targets, strict=True))
-    return Answer(
-        info=Info(
-            model=model,
-            warnings=tuple(warnings),
-            input=shown.info(),
-            integral=None if attributed is None else attributed.told,
-            groups=None if family is None else group_infos(family, groups),
-            several_targets=several,
-        ),
+    info = Info(
+        model=model,
+        warnings=tuple(warnings),
+        input=shown.info(),
+        integral=None if attributed is None else attributed.told,
+        groups=None if family is None else group_infos(family, groups),
+        several_targets=several,
+    )
+    figures = {array.name: array.tensor(several).tolist() for array in arrays if not array.large}
+    strings = dict(shown.strings())
+    return Contents(
+        model=model,
+        info=info.to_json() | figures | strings,
         tensors=tensors,
-        figures={array.name: array.tensor(several).tolist() for array in arrays if not array.large},
-        strings=dict(shown.strings()),
-        draw=None if draw is None else lambda: draw(attribution, each_target[0][1]),
-        sections=lambda: [shown.section(*target) for target in each_target],
+        strings=strings,
         tensors_in_json=request.fields is not None,
+        draw=None if draw is None else lambda: draw(attribution, each_target[0][1]),
+        section=lambda: answer_section(info, [shown.section(*target) for target in each_target]),
     )
 
 

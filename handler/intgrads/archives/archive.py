@@ -8,31 +8,27 @@ of text. None of them is a program.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
-from intgrads.detections.archived import open_tensormask, write_tensormask
-from intgrads.detections.detector import Detector
+from intgrads.kinds import KINDS
 from intgrads.labels import Labels
 from intgrads.networks import FAMILIES, find_entry
 from intgrads.networks.family import Order
-from intgrads.outputs import Outputs, check_outputs
-from intgrads.pictures.classifier import ImageClassifier
-from intgrads.pictures.transform import PictureSpec
-from intgrads.settings import Settings
-from intgrads.speed.preparation import prepare, prepare_linear
-from intgrads.texts.classifier import TextClassifier
-from intgrads.texts.spec import TextSpec
+from intgrads.outputs import check_outputs
+from intgrads.settings import Settings, without_part
+from intgrads.stored import Stored
+from intgrads.subject import Classifier
 
 MANIFEST = "intgrads.json"
 LABELS = "labels.json"
 WEIGHTS = "weights.safetensors"
 CPU = torch.device("cpu")
-TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -40,11 +36,11 @@ class Archive:
     """An archive that was read: what its model is called, its network with weights, and its settings."""
 
     model: str
-    network: ImageClassifier | Detector | TextClassifier
+    network: Classifier
     settings: Settings
 
 
-def write_archive(order: Order, directory: Path) -> tuple[str, ...]:
+def write_archive(order: Order, directory: Path) -> list[str]:
     """Write the files of an archive and return what was settled for its maker, to be told.
 
     Raises
@@ -55,26 +51,26 @@ def write_archive(order: Order, directory: Path) -> tuple[str, ...]:
     entry = find_entry(order.model)
     entry.check(order)
     manifest: dict[str, Any] = {"model": order.title, "settings": order.settings.model_dump(mode="json")}
-    ingredients, labels = None, []
+    labels, notes = [], []
     if entry.place:
-        ingredients = entry.family().read(order)
-        outputs = order.settings.outputs or ingredients.outputs
-        check_outputs(outputs, len(ingredients.labels))
-        manifest |= {"family": entry.name, "architecture": ingredients.architecture, "outputs": outputs}
-    found = write_tensormask(order, directory)
-    if found:
-        manifest["tensormask"], labels = found, found["labels"]
-    if ingredients is not None:
-        if ingredients.picture is not None:
-            manifest["picture"] = asdict(ingredients.picture)
-        if ingredients.text is not None:
-            manifest["text"] = ingredients.text.to_json()
-            (directory / TOKENIZER).write_text(ingredients.text.tokenizer, encoding="utf-8")
-        labels = ingredients.labels
-        save_file(ingredients.weights, directory / WEIGHTS)
+        made = entry.family().read(order)
+        outputs = order.settings.outputs or made.outputs
+        check_outputs(outputs, len(made.labels))
+        manifest |= {"family": entry.name, "architecture": made.architecture, "outputs": outputs}
+        manifest[made.spec.kind] = made.spec.stated()
+        for name, text in made.spec.files().items():
+            (directory / name).write_text(text, encoding="utf-8")
+        save_file(made.weights, directory / WEIGHTS)
+        labels, notes = made.labels, list(made.notes)
+    for kind in KINDS:
+        part = kind.write(order, directory) if kind.write else {}
+        if part:
+            manifest[kind.name] = part
+            labels = labels or part["labels"]
     (directory / LABELS).write_text(json.dumps(labels, ensure_ascii=False, indent=1), encoding="utf-8")
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-    return () if ingredients is None else ingredients.notes
+    unused = without_part(order.settings, [kind.name for kind in KINDS if kind.name in manifest])
+    return notes + [f"`{name}` plays no part in this archive" for name in unused]
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -94,25 +90,27 @@ def open_archive(directory: Path, device: torch.device = CPU) -> Archive:
         If it holds a TensorMask and there is no detectron2.
     """
     manifest = read_manifest(directory)
-    settings = Settings.model_validate(manifest["settings"])
-    finder = None
-    if "tensormask" in manifest:
-        finder = open_tensormask(manifest["tensormask"], directory, settings, device)
-        if "family" not in manifest:
-            return Archive(manifest["model"], Detector(finder), settings)
-    module = FAMILIES[manifest["family"]].family().build(manifest["architecture"])
-    # Assigned, not copied: the largest networks fill gigabytes.
-    module.load_state_dict(load_file(directory / WEIGHTS), strict=True, assign=True)
-    module.eval().requires_grad_(False)
-    labels = Labels(json.loads((directory / LABELS).read_text(encoding="utf-8")))
-    # Archives from before outputs were told apart hold classes of which one is true.
-    outputs: Outputs = manifest.get("outputs", "softmax")
-    network: ImageClassifier | TextClassifier
-    if "text" in manifest:
-        tokenizer = (directory / TOKENIZER).read_text(encoding="utf-8")
-        prepared = prepare_linear(module, device)
-        network = TextClassifier(prepared, TextSpec.from_json(manifest["text"], tokenizer), labels, outputs)
-    else:
-        picture = PictureSpec(**manifest["picture"])
-        network = ImageClassifier(prepare(module, picture.shape, device), picture, labels, finder, outputs)
-    return Archive(manifest["model"], network, settings)
+
+    def build() -> nn.Module:
+        module = FAMILIES[manifest["family"]].family().build(manifest["architecture"])
+        # Assigned, not copied: the largest networks fill gigabytes.
+        module.load_state_dict(load_file(directory / WEIGHTS), strict=True, assign=True)
+        return module.eval().requires_grad_(False)
+
+    stored = Stored(
+        directory,
+        manifest,
+        Settings.model_validate(manifest["settings"]),
+        device,
+        Labels(json.loads((directory / LABELS).read_text(encoding="utf-8"))),
+        # Archives from before outputs were told apart hold classes of which one is true.
+        manifest.get("outputs", "softmax"),
+        build,
+    )
+    network: Classifier | None = None
+    for kind in reversed(KINDS):
+        if kind.name in manifest:
+            network = kind.open(stored, network)
+    if network is None:
+        raise ValueError(f"it holds no kind of input that is known here; it says {', '.join(manifest)}")
+    return Archive(manifest["model"], network, stored.settings)

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from intgrads.detections.detector import Detector
 from intgrads.detections.segmenter import Segmenter
 from intgrads.errors import CheckpointError
 from intgrads.labels import COCO, Labels
 from intgrads.networks import TENSORMASK
 from intgrads.networks.checkpoints import fit, read_weights
 from intgrads.networks.family import Order
-from intgrads.settings import Settings
+from intgrads.stored import Stored
 
 WEIGHTS = "tensormask.safetensors"
 
@@ -70,8 +71,8 @@ def _labels(order: Order, count: int) -> list[str]:
     return given
 
 
-def open_tensormask(stated: dict[str, Any], directory: Path, settings: Settings, device: torch.device) -> Segmenter:
-    """Build a TensorMask from what its archive's manifest says of it and the weights beside.
+def open_detector(stored: Stored, _: object) -> Detector:
+    """Return the TensorMask of an archive, prepared to run on its device.
 
     Raises
     ------
@@ -80,19 +81,20 @@ def open_tensormask(stated: dict[str, Any], directory: Path, settings: Settings,
     """
     from intgrads.detections.detectron import build_tensormask, fold_normalisation
 
+    stated, settings = stored.manifest["tensormask"], stored.settings
     config = stated["config"]
     network = build_tensormask(config)
-    network.load_state_dict(load_file(directory / WEIGHTS))
+    network.load_state_dict(load_file(stored.directory / WEIGHTS))
     fold_normalisation(network.eval().requires_grad_(False))
     sizes = config["INPUT"]
     mean, std = (network.get_buffer(name).flatten().double() / 255 for name in ("pixel_mean", "pixel_std"))
     if network.bgr:
         mean, std = mean.flip(0), std.flip(0)
-    network = network.to(device)
-    if device.type == "cpu":
+    network = network.to(stored.device)
+    if stored.device.type == "cpu":
         network = network.to(memory_format=torch.channels_last)
     (r, g, b), (r_std, g_std, b_std) = mean.tolist(), std.tolist()
-    return Segmenter(
+    segmenter = Segmenter(
         network,
         Labels(stated["labels"]),
         mean=(r, g, b),
@@ -100,3 +102,4 @@ def open_tensormask(stated: dict[str, Any], directory: Path, settings: Settings,
         min_size=settings.min_size_test or sizes["MIN_SIZE_TEST"],
         max_size=settings.max_size_test or sizes["MAX_SIZE_TEST"],
     )
+    return Detector(segmenter)

@@ -65,9 +65,18 @@ class Detector:
         """What is asked of it."""
         return DetectionRequest
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Fields of a request whose defaults are not the request's own: none."""
+        return {}
+
     def describe(self) -> dict[str, Any]:
         """Return what it takes, as plain JSON."""
         return {"min_size_test": self.segmenter.min_size, "max_size_test": self.segmenter.max_size}
+
+    def find(self, picture: Picture, score_threshold: float, max_answer_mb: int, in_time: Clock) -> Instances:
+        """Find the objects of a picture, for a classifier beside; see :meth:`.Finder.find`."""
+        return self.segmenter.find(picture, score_threshold, max_answer_mb, in_time)
 
     def read(self, request: DetectionRequest, settings: Settings) -> list[SearchedPicture]:
         """Decode the picture of a request.

@@ -80,7 +80,7 @@ class BiT:
         return Ingredients(
             architecture=architecture,
             weights={name: layout(fitted[theirs[name]]).contiguous() for name in expected},
-            picture=picture_of(order, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+            spec=picture_of(order, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
             labels=labels_of(order, classes),
         )
 

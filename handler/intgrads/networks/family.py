@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from intgrads.outputs import Outputs
     from intgrads.pictures.transform import PictureSpec
-    from intgrads.texts.spec import TextSpec
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,23 @@ class Order:
         return f"{kind}{colon}{Path(name).name}"
 
 
+class InputSpec(Protocol):
+    """How a network wants its input, be it a picture or a text."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind of input, as in :data:`intgrads.kinds.KINDS`."""
+        ...
+
+    def stated(self) -> dict[str, Any]:
+        """Return it as plain JSON, for the archive's manifest."""
+        ...
+
+    def files(self) -> dict[str, str]:
+        """Return what of it lies in files of its own, by their names."""
+        ...
+
+
 @dataclass(frozen=True)
 class Ingredients:
     """What goes into the archive.
@@ -63,10 +79,8 @@ class Ingredients:
     weights : dict of str to Tensor
         With the names of the module that :meth:`Family.build` returns.
     labels : list of str
-    picture : PictureSpec, or None
-        How a network of pictures wants them.
-    text : TextSpec, or None
-        How a network of text wants it. One of the two is given.
+    spec : InputSpec
+        How the network wants its input.
     outputs : str
         What the outputs are, where the archive's settings do not say; see :mod:`intgrads.outputs`.
     notes : tuple of str
@@ -76,8 +90,7 @@ class Ingredients:
     architecture: dict[str, Any]
     weights: dict[str, Tensor]
     labels: list[str]
-    picture: PictureSpec | None = None
-    text: TextSpec | None = None
+    spec: InputSpec
     outputs: Outputs = "softmax"
     notes: tuple[str, ...] = ()
 

@@ -190,9 +190,7 @@ class LaNet:
         return Ingredients(
             architecture=architecture,
             weights=fit(weights, expected, path),
-            picture=picture_of(
-                order, mean=(0.49139968, 0.48215827, 0.44653124), std=(0.24703233, 0.24348505, 0.26158768)
-            ),
+            spec=picture_of(order, mean=(0.49139968, 0.48215827, 0.44653124), std=(0.24703233, 0.24348505, 0.26158768)),
             labels=labels_of(order, classes),
         )
 

@@ -183,7 +183,7 @@ def text_ingredients(
         weights={name: tensor.contiguous() for name, tensor in module.state_dict().items()},
         labels=labels,
         outputs=outputs_of(config),
-        text=TextSpec(spec.tokenizer, spec.max_tokens, spec.segments, layer, tokens),
+        spec=TextSpec(spec.tokenizer, spec.max_tokens, spec.segments, layer, tokens),
     )
 
 

@@ -109,7 +109,7 @@ class TimmClassifiers:
         return Ingredients(
             architecture={"name": architecture, "num_classes": len(labels)},
             weights=fitted,
-            picture=picture,
+            spec=picture,
             labels=labels,
             outputs="softmax" if len(labels) > 1 else "none",
         )

@@ -54,6 +54,11 @@ class ImageClassifier:
         """What is asked of it."""
         return ImageRequest
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Fields of a request whose defaults are not the request's own: none."""
+        return {}
+
     def describe(self) -> dict[str, Any]:
         """Return what it takes, as plain JSON."""
         segments = {} if self.finder is None else {"segments": list(self.finder.labels)}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from intgrads.answers.images import to_png
+from intgrads.formats.images import to_png
 from intgrads.pictures.objects import Objects
 
 LONGEST_SIDE = 640

@@ -6,7 +6,7 @@ the network's size (maps, groups) and what is at the picture's (masks, label map
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import ceil, floor
 from typing import Any, Literal
 
@@ -206,6 +206,16 @@ class PictureSpec:
     def size(self) -> Size:
         """Height and width."""
         return self.height, self.width
+
+    kind = "picture"
+
+    def stated(self) -> dict[str, Any]:
+        """Return it as plain JSON, for an archive's manifest: what :class:`PictureSpec` takes."""
+        return asdict(self)
+
+    def files(self) -> dict[str, str]:
+        """Return what of it lies in files of its own: nothing."""
+        return {}
 
     def described(self) -> dict[str, Any]:
         """Return it as plain JSON, under the names of the settings."""

@@ -69,6 +69,11 @@ class TextClassifier:
         tokenizer.enable_truncation(self.text.max_tokens)
         return tokenizer
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The baseline of a network that has no word for padding, which is the default elsewhere: zeros."""
+        return {} if "pad" in self.text.tokens else {"baseline": "zero"}
+
     def describe(self) -> dict[str, Any]:
         """Return what it takes, as plain JSON."""
         drawn = ("zero", "rand-norm", "rand-unif")

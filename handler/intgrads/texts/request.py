@@ -6,10 +6,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from intgrads.formats.encodings import UndrawnFormat
 from intgrads.request import FIELDS, FORMAT, Figure, Request, json_object
 from intgrads.texts.baselines import TextBaseline
-
-TextFormat = Literal["gzip", "safetensors", "npz", "json", "html"]
 
 TextTensorField = Literal[
     "integrated_gradients",
@@ -59,7 +58,7 @@ class TextRequest(Request):
         description="words, a list of spans [start, end] in characters, or a tree in brackets like "
         "(S (NP It) (VP works)); default none",
     )
-    format: TextFormat = Field(description=FORMAT)
+    format: UndrawnFormat = Field(description=FORMAT)
 
     @classmethod
     def from_bytes(cls, body: bytes, content_type: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from torch import Tensor
 from intgrads.texts.embeddings import EmbeddingLayer
 from intgrads.texts.sentences import Sentence
 
+TOKENIZER = "tokenizer.json"
+
 
 @dataclass(frozen=True)
 class TextSpec:
@@ -36,13 +38,19 @@ class TextSpec:
     layer: EmbeddingLayer
     tokens: dict[str, int]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return all but the tokeniser, which is a file of its own."""
+    kind = "text"
+
+    def stated(self) -> dict[str, Any]:
+        """Return all but the tokeniser as plain JSON, for an archive's manifest."""
         return {name: value for name, value in asdict(self).items() if name != "tokenizer"}
 
+    def files(self) -> dict[str, str]:
+        """Return what of it lies in files of its own: the tokeniser."""
+        return {TOKENIZER: self.tokenizer}
+
     @classmethod
-    def from_json(cls, content: dict[str, Any], tokenizer: str) -> Self:
-        """Return what :meth:`to_json` made."""
+    def stored(cls, content: dict[str, Any], tokenizer: str) -> Self:
+        """Return what :meth:`stated` and :meth:`files` told."""
         return cls(**{**content, "layer": EmbeddingLayer(**content["layer"])}, tokenizer=tokenizer)
 
     def inputs(self, sentence: Sentence) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""The formats of answers: what they are called, and how each is encoded."""

@@ -1,0 +1,16 @@
+"""An archive of a network of pictures, opened."""
+
+from __future__ import annotations
+
+from intgrads.pictures.classifier import ImageClassifier
+from intgrads.pictures.objects import Finder
+from intgrads.pictures.transform import PictureSpec
+from intgrads.speed.preparation import prepare
+from intgrads.stored import Stored
+
+
+def open_pictures(stored: Stored, finder: Finder | None) -> ImageClassifier:
+    """Return the classifier of an archive, prepared to run on its device, with what finds objects on its pictures."""
+    picture = PictureSpec(**stored.manifest["picture"])
+    module = prepare(stored.build(), picture.shape, stored.device)
+    return ImageClassifier(module, picture, stored.labels, finder, stored.outputs)
