@@ -136,18 +136,21 @@ class PathIntegral:
         return self._bends[a, m, b]
 
     def _samples(self) -> Samples:
-        assert self.targets is not None
-        alphas, targets = sorted(self._slopes), list(self.targets)
+        alphas, targets = sorted(self._slopes), list(self._settled())
         return Samples(
             np.array(alphas),
             np.stack([self._logits[alpha][targets].double().cpu().numpy() for alpha in alphas]),
             np.stack([self._slopes[alpha] for alpha in alphas]),
         )
 
+    def _settled(self) -> tuple[int, ...]:
+        if self.targets is None:
+            raise ValueError("nothing is known at x yet, and so no target")
+        return self.targets
+
     def finish(self) -> Attribution:
         """Return the attribution of a complete integral."""
-        assert self.targets is not None
-        samples = self._samples()
+        targets, samples = self._settled(), self._samples()
         rule = self.nodes.rule(samples)
         total = self._total
         if total is None:
@@ -158,11 +161,11 @@ class PathIntegral:
         gradients = None
         if self._keep:
             # One after the other, so that what is returned is not held twice.
-            gradients = torch.empty(len(self.targets), len(rule), *self.path.input.shape)
+            gradients = torch.empty(len(targets), len(rule), *self.path.input.shape)
             for k, alpha in enumerate(rule.alphas.tolist()):
                 gradients[:, k] = self._gradients.pop(alpha)
         return Attribution(
-            targets=self.targets,
+            targets=targets,
             integrated_gradients=integrated.float().cpu(),
             gradients=gradients,
             alphas=rule.alphas,

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from intgrads.errors import CheckpointError
+from intgrads.networks.family import flag
 
 if TYPE_CHECKING:
     from intgrads.networks.family import Family, Order
@@ -60,19 +61,14 @@ class Entry:
     def check(self, order: Order) -> None:
         """Raise CheckpointError if an option is missing, or one was given that the family does not take."""
         given = [option for option in OPTIONS if getattr(order, option) is not None]
-        missing = [_flag(option) for option in self.needs if option not in given]
+        missing = [flag(option) for option in self.needs if option not in given]
         if missing:
             raise CheckpointError(f"{order.model} needs {' and '.join(missing)}")
         for option in given:
             if option not in self.needs + self.takes:
-                raise CheckpointError(f"{order.model} takes no {_flag(option)}{self.hint}")
+                raise CheckpointError(f"{order.model} takes no {flag(option)}{self.hint}")
         if "tensormask" not in given and (beside := [option for option in given if option in _BESIDE]):
-            raise CheckpointError(f"{_flag(beside[0])} belongs to a TensorMask: give its weights, --tensormask FILE")
-
-
-def _flag(option: str) -> str:
-    what = {"tokenizer": " PATH"}.get(option, " FILE")
-    return f"--{option.replace('_', '-')}{what}"
+            raise CheckpointError(f"{flag(beside[0])} belongs to a TensorMask: give its weights, --tensormask FILE")
 
 
 FAMILIES: dict[str, Entry] = {

@@ -61,18 +61,18 @@ class Bert:
         """Read the user's checkpoint; see :meth:`intgrads.networks.family.Family.read`."""
         from transformers import BertConfig, BertTokenizer
 
-        assert order.weights is not None, "the registry checks it"
+        path = order.file("weights")
         config = BertConfig(**BASE)
         module = cls_classifier(config)
-        weights = read_weights(order.weights)
+        weights = read_weights(path)
         stock = [name for name in weights if "LayerNorm.weight" in name]
         if stock:
             raise CheckpointError(
-                f"{order.weights.name} names {stock[0]}, as transformers does, where this network's file says gamma: "
+                f"{path.name} names {stock[0]}, as transformers does, where this network's file says gamma: "
                 "its classifier may read the pooler, which bert does not; save it with save_pretrained and use hf:DIR"
             )
         read = {stated_name(name): tensor for name, tensor in weights.items() if name not in POOLER}
-        module.load_state_dict(fit(read, module.state_dict(), order.weights))
+        module.load_state_dict(fit(read, module.state_dict(), path))
         tokenizer = read_tokenizer(order.tokenizer or _vocabulary(), BertTokenizer)
         labels = order.labels or LABELS
         return text_ingredients(order, module, config, tokenizer, labels, segments=True, own_vocabulary=True)

@@ -38,8 +38,8 @@ def weights_of(order: Order) -> tuple[Path, dict[str, Tensor]]:
     CheckpointError
         If it cannot be read.
     """
-    assert order.weights is not None, "the registry checks it"
-    return order.weights, read_weights(order.weights)
+    path = order.file("weights")
+    return path, read_weights(path)
 
 
 def classes_of(weights: dict[str, Tensor], bias: str) -> int:

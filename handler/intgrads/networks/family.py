@@ -44,6 +44,19 @@ class Order:
     tensormask_config: Path | None = None
     tensormask_labels: list[str] | None = None
 
+    def file(self, option: str) -> Path:
+        """Return the path that an option names.
+
+        Raises
+        ------
+        CheckpointError
+            If it was not given.
+        """
+        path: Path | None = getattr(self, option)
+        if path is None:
+            raise CheckpointError(f"{self.model} needs {flag(option)}")
+        return path
+
     @property
     def title(self) -> str:
         """MODEL as answers name it: a folder by its own name, not by where it lay."""
@@ -93,6 +106,12 @@ class Ingredients:
     spec: InputSpec
     outputs: Outputs = "softmax"
     notes: tuple[str, ...] = ()
+
+
+def flag(option: str) -> str:
+    """Return an option of the order as the command line writes it."""
+    what = "PATH" if option == "tokenizer" else "FILE"
+    return f"--{option.replace('_', '-')} {what}"
 
 
 def check_number(labels: Sequence[str], outputs: int) -> None:

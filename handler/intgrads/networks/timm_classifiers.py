@@ -80,8 +80,7 @@ class TimmClassifiers:
             raise CheckpointError(
                 f"timm {timm.__version__} has no model {architecture!r}" + (f"; near it: {close}" if close else "")
             )
-        assert order.weights is not None, "the registry checks it"
-        weights = read_weights(order.weights)
+        weights = read_weights(order.file("weights"))
         with torch.device("meta"):
             stated = timm.create_model(architecture, pretrained=False).pretrained_cfg
         classes = classes_of(weights, stated)

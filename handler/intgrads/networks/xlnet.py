@@ -28,13 +28,12 @@ class XLNet(SequenceClassifiers):
         """Read the user's checkpoint; see :meth:`intgrads.networks.family.Family.read`."""
         from transformers import XLNetConfig, XLNetForSequenceClassification, XLNetTokenizer
 
-        assert order.weights is not None, "the registry checks it"
-        assert order.tokenizer is not None, "the registry checks it"
-        weights = read_weights(order.weights)
+        path, pieces = order.file("weights"), order.file("tokenizer")
+        weights = read_weights(path)
         config = XLNetConfig(**SIZES[order.model])
         module = XLNetForSequenceClassification(config)
-        module.load_state_dict(fit(weights, module.state_dict(), order.weights))
-        tokenizer = read_tokenizer(order.tokenizer, XLNetTokenizer)
+        module.load_state_dict(fit(weights, module.state_dict(), path))
+        tokenizer = read_tokenizer(pieces, XLNetTokenizer)
         labels = order.labels or LABELS
         return text_ingredients(order, module, config, tokenizer, labels, segments=True, own_vocabulary=True)
 

@@ -146,8 +146,8 @@ class ChannelAffine(nn.Module):
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
+        if norm.running_mean is None or norm.running_var is None:
+            raise ValueError("a batch normalisation without running statistics is no affine map")
         scale = (norm.running_var.double() + norm.eps).rsqrt()
         if norm.weight is not None:
             scale = scale * norm.weight.detach().double()
