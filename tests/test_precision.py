@@ -1,10 +1,12 @@
 """`hybrid` computes outputs in float32 and gradients nearly so; `bfloat16` errs more; both say which they are."""
 
+import time
+
 import pytest
 import timm
 import torch
 from intgrads import integrated_gradients
-from intgrads.speed.precision import PRECISIONS, Precision, at_precision
+from intgrads.speed.precision import PRECISIONS, Precision, at_precision, pays
 from intgrads.speed.preparation import prepare
 from torch import nn
 from toys import call, encoded, pixels, small_network, small_service, told
@@ -85,8 +87,9 @@ def test_networks_of_timm(name: str) -> None:
     assert 0 < (outputs["bfloat16"] - outputs["float32"]).abs().max() < 0.1 * outputs["float32"].abs().max()
 
 
-def test_a_batch_may_mix_them() -> None:
+def test_a_batch_may_mix_them(monkeypatch: pytest.MonkeyPatch) -> None:
     service = small_service()
+    monkeypatch.setattr("intgrads.service.pays", lambda _: True)
     calls = [call(data=encoded(pixels()), format="json", precision=p) for p in (*PRECISIONS, "float32")]
     answers = [told(reply) for reply in service.answer(calls)]
     assert [a["precision"] for a in answers] == [*PRECISIONS, "float32"]
@@ -101,3 +104,33 @@ def test_an_unknown_precision_is_refused() -> None:
     assert reply.status == 400
     assert told(reply)["field"] == "precision"
     assert "hybrid" in told(reply)["message"]
+
+
+def test_where_bfloat16_is_emulated_float32_is_computed_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("intgrads.service.pays", lambda _: False)
+    service = small_service()
+    assert service.describe()["precisions"] == ["float32"]
+    calls = [call(data=encoded(pixels()), format="json", precision=p) for p in PRECISIONS]
+    exact, *others = [told(reply) for reply in service.answer(calls)]
+    for precision, answer in zip(PRECISIONS[1:], others, strict=True):
+        (warning,) = set(answer.pop("warnings")) - set(exact["warnings"])
+        assert f"precision {precision} was not used" in warning
+        assert {**answer, "warnings": exact["warnings"]} == exact
+
+
+@pytest.mark.parametrize("faster", [torch.float32, torch.bfloat16])
+def test_whether_it_pays_is_measured(faster: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that the faster type moves less."""
+    now = [0.0]
+
+    class Matrix:
+        def __init__(self, dtype: torch.dtype) -> None:
+            self.seconds = 1.0 if dtype == faster else 2.0
+
+        def __matmul__(self, _: object) -> None:
+            now[0] += self.seconds
+
+    monkeypatch.setattr(torch, "ones", lambda *_, dtype: Matrix(dtype))
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    assert pays.__wrapped__(torch.device("cpu")) == (faster == torch.bfloat16)
+    assert pays.__wrapped__(torch.device("cuda"))

@@ -34,7 +34,7 @@ from intgrads.reading import read_request
 from intgrads.request import Request
 from intgrads.settings import Settings
 from intgrads.speed.devices import MOST_ROWS, OnDevice, chunk_rows, memory_of_a_row, set_threads
-from intgrads.speed.precision import Precision, at_precision
+from intgrads.speed.precision import PRECISIONS, Precision, at_precision, pays
 from intgrads.subject import AnyClassifier, Classifier, Clock, Integrand, Sent, Subject
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ class Job:
 
     limit: Limit | None
     request: Request
+    precision: Precision
+    """That is computed; float32 where the one that was asked for does not pay."""
     notes: list[str]
     targets: tuple[int, ...] | None
     sent: Sequence[Sent]
@@ -141,11 +143,16 @@ class Service(Generic[AnyClassifier]):
             "outputs": self.network.outputs,
             **self.network.describe(),
             "device": str(self.device),
+            "precisions": self.precisions(),
             "settings": self.settings.model_dump(exclude_none=True),
             "fields": {name: field.description for name, field in request.model_fields.items()},
             "defaults": dict(self.network.defaults),
             "formats": list(request.formats()),
         }
+
+    def precisions(self) -> list[Precision]:
+        """Return the precisions that pay on this machine, float32 first."""
+        return [*PRECISIONS] if pays(self.device) else ["float32"]
 
     def answer(self, calls: Sequence[Call]) -> list[Reply]:
         """Answer a batch.
@@ -235,7 +242,14 @@ class Service(Generic[AnyClassifier]):
         if request.target_class is not None:
             wanted = request.target_class if isinstance(request.target_class, list) else [request.target_class]
             targets = tuple(self.network.labels.resolve(one) for one in wanted)
-        return Job(call.limit, request, notes, targets, self.network.read(request, self.settings))
+        precision = request.precision
+        if precision not in self.precisions():
+            notes.append(
+                f"precision {precision} was not used: this machine multiplies bfloat16 slower than float32, which was "
+                "computed instead"
+            )
+            precision = "float32"
+        return Job(call.limit, request, precision, notes, targets, self.network.read(request, self.settings))
 
     def _check(self, job: Job) -> None:
         """Refuse an answer that could not be sent, as far as its size is known: before and after looking."""
@@ -276,8 +290,8 @@ class Service(Generic[AnyClassifier]):
             request.nodes(),
             keep_gradients=request.gradients in request.sent_tensors(),
         )
-        forward = integrand.bind(self._module(0, request.precision))
-        return Part(subject, integrand, request.precision, forward, integral)
+        forward = integrand.bind(self._module(0, job.precision))
+        return Part(subject, integrand, job.precision, forward, integral)
 
     def _reply(self, job: Job, started: float) -> Reply:
         headers = {}
@@ -305,7 +319,12 @@ class Service(Generic[AnyClassifier]):
         attribution = part.integral.finish()
         _check_finite(attribution, job.request)
         part.told = integral_info(
-            job.request, part.integral.nodes.name, attribution, part.integrand.labels, self.network.outputs
+            job.request,
+            attribution,
+            part.integrand.labels,
+            method=part.integral.nodes.name,
+            precision=job.precision,
+            outputs=self.network.outputs,
         )
         warnings = integral_warnings(job.request, part.told, self.settings.max_evaluations)
         attributed = Attributed(part.integrand, part.integral.path, attribution, part.told)

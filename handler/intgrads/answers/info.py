@@ -12,6 +12,7 @@ from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs, predicted_labels, probabilities
 from intgrads.request import Request
+from intgrads.speed.precision import Precision
 
 TOP = 5
 """How many of the largest outputs an answer lists."""
@@ -168,9 +169,15 @@ GROUP_FIGURES = {
 
 
 def integral_info(
-    request: Request, method: str, attribution: Attribution, labels: Labels, outputs: Outputs
+    request: Request,
+    attribution: Attribution,
+    labels: Labels,
+    *,
+    method: str,
+    precision: Precision,
+    outputs: Outputs,
 ) -> Integral:
-    """Return what is told of an integral by the `method` that was asked for."""
+    """Return what is told of an integral, by the method and at the precision that were used."""
     logits = attribution.output.double()
     shares = probabilities(outputs, logits)
 
@@ -195,7 +202,7 @@ def integral_info(
         n_steps=len(attribution.alphas),
         method=method,
         tolerance=request.tolerance,
-        precision=request.precision,
+        precision=precision,
         baseline=request.baseline,
         seed=request.seed,
     )

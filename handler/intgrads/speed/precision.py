@@ -9,6 +9,8 @@ in float32 and the products of the backward pass in bfloat16.
 from __future__ import annotations
 
 import copy
+import time
+from functools import cache
 from typing import Any, Literal, get_args
 
 import torch
@@ -21,6 +23,31 @@ from intgrads.speed.products import Product, by_rows
 
 Precision = Literal["float32", "hybrid", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+PROBE = 512
+"""Rows, columns and depth of the product that is timed."""
+
+
+@cache
+def pays(device: torch.device) -> bool:
+    """Whether bfloat16 is worth asking for on a device: whether it multiplies faster there than float32.
+
+    Measured, once a process: processors without instructions for it emulate them, ten times as slow and more, and those
+    that have them are about twice as fast, so that any run tells the two apart.
+    """
+    if device.type != "cpu":
+        return True
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(PROBE, PROBE, dtype=dtype)
+        runs = []
+        for _ in range(5):
+            started = time.perf_counter()
+            matrix @ matrix
+            runs.append(time.perf_counter() - started)
+        seconds[dtype] = min(runs)
+    return seconds[torch.bfloat16] < seconds[torch.float32]
 
 
 def at_precision(module: nn.Module, precision: Precision) -> nn.Module:

@@ -10,9 +10,9 @@ import copy
 import logging
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from intgrads.integral.integrated_gradients import evaluation_mode
+from intgrads.speed.comparison import compare_prepared
 from intgrads.speed.convolutions import replace_convolutions
 from intgrads.speed.folding import fold
 from intgrads.speed.group_norm import replace_group_norm
@@ -21,13 +21,6 @@ from intgrads.speed.small_maps import replace_small_convolutions
 from intgrads.speed.space_to_depth import replace_strided_convolutions
 
 logger = logging.getLogger(__name__)
-
-SAME_OUTPUT, SAME_GRADIENT = 0.02, 0.5
-"""Largest relative difference of a prepared network in float32.
-
-Wide, for rounding flips ReLUs: of LaNet with random weights outputs differ by 2e-4 and gradients by 0.1, as much as
-the plain network in float32 differs from itself in float64. A layer mistaken for another makes more.
-"""
 
 
 def prepare(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> nn.Module:
@@ -49,12 +42,10 @@ def prepare(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> 
         that is logged, and it is the plain network.
     """
     try:
-        prepared = _prepared(module, shape, device)
-        _check(module, prepared, shape, device)
+        return compare_prepared(module, lambda plain: _prepared(plain, shape, device), shape)
     except Exception as error:  # whatever a network does with its layers
         logger.warning("the network is served as it came, slower than others: %s: %s", type(error).__name__, error)
         return copy.deepcopy(module).eval().requires_grad_(False).to(device)
-    return prepared
 
 
 def _prepared(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> nn.Module:
@@ -70,30 +61,6 @@ def _prepared(module: nn.Module, shape: tuple[int, ...], device: torch.device) -
         replace_group_norm(prepared)
     replace_convolutions(prepared)
     return prepared
-
-
-def _check(plain: nn.Module, prepared: nn.Module, shape: tuple[int, ...], device: torch.device) -> None:
-    """Raise ValueError if two networks differ on two random rows, or in a gradient there."""
-    dtype = next(plain.parameters()).dtype
-    # Two, since PyTorch's own batch normalisation errs of a single one; see ChannelAffine.
-    rows = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    with evaluation_mode(plain):
-        expected, slope = _with_gradient(plain, rows)
-    found, prepared_slope = (tensor.to("cpu") for tensor in _with_gradient(prepared, rows.to(device)))
-    if not torch.isfinite(expected).all():
-        raise ValueError(
-            "its outputs are not finite numbers for random inputs, so that nothing can be compared with it"
-        )
-    if not (found - expected).abs().max() <= SAME_OUTPUT * expected.abs().max():
-        raise ValueError("prepared, it has other outputs")
-    if not (prepared_slope - slope).norm() <= SAME_GRADIENT * slope.norm():
-        raise ValueError("prepared, it has another gradient")
-
-
-def _with_gradient(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    x = x.requires_grad_()
-    output = module(x)
-    return output.detach(), torch.autograd.grad(output[:, 0].sum(), x)[0]
 
 
 def prepare_linear(module: nn.Module, device: torch.device) -> nn.Module:

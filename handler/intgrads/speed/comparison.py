@@ -1,0 +1,140 @@
+"""Whether a prepared network is the plain one: compared as it is loaded, in float64, where rounding hides nothing.
+
+Rounding flips ReLUs, so that in float32 two forms of one network differ by percents, as much as a small mistake. In
+float64 they agree to 1e-8 or are not the same function. What computes in float32 alone (oneDNN's products) is held to
+the plain network's own rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from intgrads.integral.integrated_gradients import evaluation_mode
+
+SAME = 1e-8
+"""Largest difference in float64, as a part of the largest value."""
+
+SAME_ROUNDING, LEAST_ROUNDING = 10.0, 0.01
+"""A prepared network in float32 may be off by that many times as much as the plain one, or that part of the value."""
+
+SAME_OUTPUT, SAME_GRADIENT = 0.02, 0.5
+"""Largest difference in float32 of networks that are too large for a copy in float64, from the plain one."""
+
+MOST_PARAMETERS = 2**28
+"""Of a network that is compared in float64: a copy of it takes 2 GiB then."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a network makes of the probes: outputs (N, C) and gradients of two mixtures of them (2, N, *shape)."""
+
+    outputs: Tensor
+    gradients: Tensor
+
+
+def probes(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return rows that look like inputs, (6, *shape): dark, bright, even, noisy, faint, and halves of both."""
+    noise = torch.randn(6, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ramp = torch.linspace(-2, 2, shape[-1], dtype=torch.float64).expand(shape)
+    dark, bright, grey = -2 + 0.2 * noise[0], 2 + 0.2 * noise[1], 0.1 * noise[2]
+    return torch.stack(
+        [dark, bright, noise[3], grey, ramp + 0.3 * noise[4], torch.where(ramp > 0, 2.0, -2.0) + noise[5]]
+    ).to(dtype)
+
+
+def behaviour(module: nn.Module, rows: Tensor) -> Behaviour:
+    """Return what a network makes of some rows, on the CPU.
+
+    Two at a time: PyTorch's own batch normalisation errs of a single one, see ChannelAffine, and more take memory.
+
+    Raises
+    ------
+    ValueError
+        If the network is no function of its input: it changes its own buffers.
+    """
+    device = next(module.parameters()).device
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    outputs, gradients = [], []
+    for first in range(0, len(rows), 2):
+        x = rows[first : first + 2].to(device).detach().requires_grad_()
+        output = module(x)
+        generator = torch.Generator().manual_seed(1)
+        mixtures = torch.randn(output.shape[1], 2, generator=generator, dtype=torch.float64).to(output)
+        one, other = (output @ mixtures).sum(0)
+        outputs.append(output.detach().cpu())
+        slopes = torch.autograd.grad(one, x, retain_graph=True)[0], torch.autograd.grad(other, x)[0]
+        gradients.append(torch.stack(slopes).cpu())
+    if any(not torch.equal(buffer, before[name]) for name, buffer in module.named_buffers()):
+        raise ValueError("it changes its own buffers as it runs, and is no function of its input")
+    return Behaviour(torch.cat(outputs), torch.cat(gradients, dim=1))
+
+
+def compare_prepared(plain: nn.Module, prepare: Callable[[nn.Module], nn.Module], shape: tuple[int, ...]) -> nn.Module:
+    """Prepare a network and return it if it is the same function.
+
+    Parameters
+    ----------
+    plain : nn.Module
+        On the CPU. Left as it is.
+    prepare : callable
+        From a network to what is made of it, on whatever device. Leaves it as it is.
+    shape : tuple of int
+        Of one input, without the batch.
+
+    Raises
+    ------
+    ValueError
+        If it is not, or the plain network is no function of its input.
+    """
+    dtype = next(plain.parameters()).dtype
+    rows = probes(shape, dtype)
+    expected = None
+    if sum(parameter.numel() for parameter in plain.parameters()) <= MOST_PARAMETERS:
+        precise = copy.deepcopy(plain).double()
+        with evaluation_mode(precise):
+            expected = behaviour(precise, rows.double())
+            _finite(expected, "in float64")
+            _same(behaviour(prepare(precise), rows.double()), expected, SAME, SAME)
+        del precise
+    prepared = prepare(plain)
+    if dtype == torch.float64:
+        return prepared
+    with evaluation_mode(plain):
+        rounded = behaviour(plain, rows)
+    found = behaviour(prepared, rows)
+    if expected is None:
+        _finite(rounded, "in float32")
+        _same(found, rounded, SAME_OUTPUT, SAME_GRADIENT)
+    elif torch.isfinite(rounded.outputs).all():
+        # Where float32 overflows there is nothing to hold it to; answers tell of outputs that are no numbers.
+        output, gradient = _differences(rounded, expected)
+        _same(found, expected, *(max(SAME_ROUNDING * own, LEAST_ROUNDING) for own in (output, gradient)))
+    return prepared
+
+
+def _finite(found: Behaviour, where: str) -> None:
+    if not torch.isfinite(found.outputs).all():
+        raise ValueError(f"its outputs are not finite numbers {where}, so that nothing can be compared with it")
+
+
+def _differences(found: Behaviour, expected: Behaviour) -> tuple[float, float]:
+    """Return by how much outputs and gradients differ, as parts of the largest output and of the gradients' norm."""
+    output = (found.outputs.double() - expected.outputs.double()).abs().max() / expected.outputs.abs().max()
+    slope = expected.gradients.double()
+    gradient = (found.gradients.double() - slope).flatten(2).norm(dim=2) / slope.flatten(2).norm(dim=2).clamp_min(
+        1e-300
+    )
+    return output.item(), gradient.max().item()
+
+
+def _same(found: Behaviour, expected: Behaviour, most_output: float, most_gradient: float) -> None:
+    output, gradient = _differences(found, expected)
+    if not output <= most_output:
+        raise ValueError(f"prepared, it has other outputs (by {output:.1g} of the largest)")
+    if not gradient <= most_gradient:
+        raise ValueError(f"prepared, it has another gradient (by {gradient:.1g} of it)")
