@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +22,6 @@ try:
     from intgrads.archives.archiver import parser
     from intgrads.detections.request import DetectionRequest
     from intgrads.errors import STATUS, Kind
-    from intgrads.kinds import REQUESTS
     from intgrads.networks import usages
     from intgrads.pictures.request import ImageRequest
     from intgrads.request import CONTENT_TYPES, Request
@@ -104,7 +104,7 @@ def formats() -> str:
     for content_type, format in CONTENT_TYPES.items():
         content_types.setdefault(format, []).append(f"`{content_type}`")
     rows = [
-        [f"`{format}`", " or ".join(kinds), ", ".join(KINDS[kind] for kind in REQUESTS if format in kind.formats())]
+        [f"`{format}`", " or ".join(kinds), ", ".join(KINDS[kind] for kind in KINDS if format in kind.formats())]
         for format, kinds in content_types.items()
     ]
     return table(["`format`", "`Accept`", "of"], rows)
@@ -148,6 +148,39 @@ def house() -> str:
     return table(["file", "what it knows"], rows)
 
 
+def measured(name: str) -> list[dict[str, Any]]:
+    """Return what a benchmark found, as it is committed beside it."""
+    results: list[dict[str, Any]] = json.loads((ROOT / "benchmarks" / f"results.{name}.json").read_text())["results"]
+    return results
+
+
+def faithfulness() -> str:
+    """Return how well orders of groups do under deletion and insertion."""
+    head = ["network", "family", "order", "inputs", "deletion", "insertion"]
+    rows = [
+        [f"`{row['network']}`", row["family"], row["order"], str(row["inputs"])]
+        + [f"{row[name]:.3f}".replace("-", "−") for name in head[4:]]
+        for row in measured("faithfulness")
+    ]
+    return table(head, rows)
+
+
+def precision() -> str:
+    """Return what less precision gives and costs."""
+    head = ["float32's time / its own", "error of IG", "rank correlation"]
+    rows = [[f"`{row['precision']}`", *(str(row[name]) for name in head)] for row in measured("precision")]
+    return table(["`precision`", *head], rows)
+
+
+def speed() -> str:
+    """Return the times of our peers as multiples of ours."""
+    pairs = zip(measured("1-threads"), measured("2-threads"), strict=True)
+    found = [row for pair in pairs for row in pair]
+    head = list(found[0])
+    rows = [[str(row[name]) for name in head] for row in found]
+    return table([name.replace("predecessor", "earlier") for name in head], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "fields": common_fields,
@@ -157,6 +190,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "options": options,
     "house": house,
+    "faithfulness": faithfulness,
+    "precision": precision,
+    "speed": speed,
 }
 
 

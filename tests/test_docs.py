@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from docs_tables import BLOCK, TABLES, filled
+from docs_tables import BLOCK, HOUSE, TABLES, filled
 from docs_tables import PAGES as PAGES_WITH_TABLES
 from documents import DOCS, PAGES, ROOT, anchors, blocks, links, names, table_rows
 from intgrads.detections.request import DetectionRequest
@@ -131,6 +131,15 @@ def test_every_figure_of_info_is_listed_and_no_other() -> None:
 
 
 # ---------------------------------------------------------------------- the pages themselves
+def test_the_map_of_the_house_names_every_module_once() -> None:
+    rows = table_rows((ROOT / "CONTRIBUTING.md").read_text(), "<!-- table: house -->")
+    listed = [name for row in rows for name in names(row[0])]
+    modules = [path.relative_to(ROOT).as_posix() for top in HOUSE for path in (ROOT / top).rglob("*.py")]
+    there = [name.removesuffix("__init__.py") for name in modules]
+    assert sorted(listed) == sorted(there)
+    assert all(len(row[1]) > 10 for row in rows)
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
