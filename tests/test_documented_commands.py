@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from documents import DOCS, ROOT, shell_lines
+from documents import DOCS, ROOT, blocks, shell_lines
 from intgrads.archives.archiver import main, parser, read_settings
 from intgrads.networks import find_entry
 from intgrads.networks.family import Order
@@ -69,8 +69,9 @@ IN_A_TABLE = re.findall(r"\| `(\./archive\.sh [^`]*)`", (ROOT / "docs" / "moving
 """Those that stand beside the commands of the earlier servers; all of them take the reader's checkpoints."""
 
 ASKS = ("curl ", "python prepare_input.py ")
-SENT = {line: page for page, line in LINES if line.startswith(ASKS) and line not in NOT_RUN}
-"""Lines that a server answers, or that make what is sent to it, each once, and a page that has it."""
+FIRST = {line: page for page, line in reversed(LINES)}
+SENT = {line: FIRST[line] for _, line in LINES if line.startswith(ASKS) and line not in NOT_RUN}
+"""Lines that a server answers, or that make what is sent to it, each once, and the first page that has it."""
 
 
 def test_every_line_is_run_or_in_the_list() -> None:
@@ -140,18 +141,13 @@ WHAT: dict[str, Callable[[bytes], bool]] = {
 """What a file holds by the end of its name."""
 
 
-@pytest.mark.server
-@pytest.mark.parametrize("line", SENT, ids=[f"{page}: {line[:60]}" for line, page in SENT.items()])
-def test_a_line_is_answered(line: str, torchserve: TorchServe, here: Path) -> None:
-    if "/shapes" in line and not find_spec("detectron2"):
-        pytest.skip("there is no detectron2")
+def asked(line: str, server: TorchServe, here: Path) -> Path:
+    """Run a line as a reader would, against the server of the tests; return the file that it wrote."""
     words = shlex.split(line)
     names = [after for word, after in pairwise(words) if word in ("-o", "--output")]
     out = here / (names[0] if names else words[-1])
     out.unlink(missing_ok=True)
-    said = line.replace("http://127.0.0.1:8080", torchserve.url).replace(
-        "http://127.0.0.1:8081", torchserve.management_url
-    )
+    said = line.replace("http://127.0.0.1:8080", server.url).replace("http://127.0.0.1:8081", server.management_url)
     if words[0] == "curl":
         assert len(names) == 1, "add -o FILE"
         assert said != line
@@ -159,6 +155,26 @@ def test_a_line_is_answered(line: str, torchserve: TorchServe, here: Path) -> No
     else:
         said = f"{shlex.quote(sys.executable)} {said.removeprefix('python ')}"
     done = subprocess.run(["bash", "-c", said], cwd=here, capture_output=True, text=True, check=False)
-    content = out.read_bytes() if out.is_file() else b""
-    assert done.returncode == 0, (SENT[line], done.stderr, content[:500])
-    assert WHAT[out.suffix](content), content[:200]
+    assert done.returncode == 0, (SENT[line], done.stderr, out.read_bytes()[:500] if out.is_file() else "")
+    return out
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("line", SENT, ids=[f"{page}: {line[:60]}" for line, page in SENT.items()])
+def test_a_line_is_answered(line: str, torchserve: TorchServe, here: Path) -> None:
+    if "/shapes" in line and not find_spec("detectron2"):
+        pytest.skip("there is no detectron2")
+    out = asked(line, torchserve, here)
+    assert WHAT[out.suffix](out.read_bytes())
+
+
+@pytest.mark.server
+def test_the_readmes_answer_is_what_it_says(
+    torchserve: TorchServe, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opening = blocks(ROOT / "README.md", "python")[0]
+    asked(next(iter(SENT)), torchserve, here)
+    monkeypatch.chdir(here)
+    exec(opening, {})
+    says = opening.splitlines()[-1].removeprefix("# ")
+    assert re.fullmatch(re.escape(says).replace("…", r"\d*"), capsys.readouterr().out.strip())
