@@ -1,7 +1,7 @@
 """Write the tables of the documentation from the code that defines them: ``python scripts/docs_tables.py``.
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in a page of ``docs/`` or in CONTRIBUTING.md.
-``tests/test_docs.py`` fails where a page says anything else than this would write.
+``tests/documents/test_docs.py`` fails where a page says anything else than this would write.
 """
 
 from __future__ import annotations

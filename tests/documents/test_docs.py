@@ -13,7 +13,6 @@ import pytest
 import torch
 from docs_tables import BLOCK, HOUSE, TABLES, filled
 from docs_tables import PAGES as PAGES_WITH_TABLES
-from documents import DOCS, PAGES, ROOT, anchors, blocks, links, names, table_rows
 from intgrads.detections.request import DetectionRequest
 from intgrads.labels import Labels
 from intgrads.pictures.baselines import ImageBaseline
@@ -27,6 +26,7 @@ from intgrads.settings import Settings
 from intgrads.texts.baselines import TextBaseline
 from intgrads.texts.request import TextRequest
 from safetensors.torch import load
+from shared.pages import DOCS, PAGES, ROOT, anchors, blocks, links, names, table_rows
 from texts import bert_service
 from toys import LABELS, json_call, pixels, small_network, told
 
@@ -164,7 +164,7 @@ def test_links_are_found() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_is_named_exists(page: Path) -> None:
     for path in re.findall(r"`((?:\./)?(?:\w+/)*[\w.]+\.(?:sh|py|md|properties|yaml))`", page.read_text()):
-        places = [ROOT, ROOT / "handler" / "intgrads", ROOT / "tests"]
+        places = [ROOT, ROOT / "handler" / "intgrads"]
         assert any((place / path).is_file() for place in places), path
 
 

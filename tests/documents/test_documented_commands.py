@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from documents import DOCS, ROOT, blocks, shell_lines
 from intgrads.archives.archiver import main, parser, read_settings
 from intgrads.networks import find_entry
 from intgrads.networks.family import Order
 from PIL import Image
 from server import TorchServe
+from shared.pages import DOCS, ROOT, blocks, shell_lines
 
 PAGES = [ROOT / "README.md", *DOCS]
 LINES = [(page.name, line) for page in PAGES for line in shell_lines(page)]
