@@ -59,14 +59,14 @@ def test_the_committed_weights_are_what_was_trained_in_half_precision() -> None:
     assert "classifier.weight" in weights
 
 
-def test_the_split_and_the_results_fit_each_other_and_the_readme() -> None:
+def test_the_split_and_the_results_fit_each_other_and_the_docs() -> None:
     split = json.loads((TRAINING / "demo_text.split.json").read_text())
     results = json.loads((TRAINING / "demo_text.results.json").read_text())
-    readme = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs" / "text.md").read_text()
     for source in ("movies", "products", "tweets"):
         assert not set(split["held_out"][source]) & set(split["validation"][source])
         found = results["held_out"][source]
         assert len(split["held_out"][source]) == found["sentences"]
         assert found["accuracy"] >= results["in_float32"][source]["accuracy"] - 0.002
         row = f"| {source} | {found['sentences']:,} | {found['accuracy']:.1%} | {found['accuracy_beyond_0.5']:.1%} |"
-        assert row.replace("%", " %") in readme
+        assert row.replace("%", " %") in page

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from intgrads.integral.integrated_gradients import integrated_gradients
     from intgrads.integral.quadrature import METHODS, Rule, quadrature
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["METHODS", "Attribution", "GroupValues", "Rule", "group_values", "integrated_gradients", "quadrature"]
 
 _PLACES = {

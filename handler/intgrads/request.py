@@ -78,7 +78,7 @@ class Request(BaseModel, ABC):
         description="refine the nodes until the local error is at most this part of the difference, 0 to 1",
     )
     max_evaluations: WholeNumber = Field(description="most points of a refinement, a whole number of at least 17")
-    precision: Precision = Field("float32", description="of the network's arithmetic")
+    precision: Precision = Field("float32", description="precision of the network's arithmetic")
     baseline: Any = Field(description="where the path starts")
     seed: WholeNumber = Field(
         0, ge=0, lt=2**63, description="seed of the random baselines, a whole number of at least 0"

@@ -11,7 +11,7 @@ from intgrads.integral.quadrature import Method
 from intgrads.outputs import Outputs
 
 Resizing = Literal["crop", "squash", "pad"]
-"""See :class:`intgrads.pictures.PictureSpec`."""
+"""See :class:`intgrads.pictures.transform.PictureSpec`."""
 
 
 def _split(value: object) -> object:

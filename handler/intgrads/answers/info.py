@@ -119,7 +119,7 @@ class Info:
     several_targets: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON, flat, under the names of the README."""
+        """Return it as plain JSON, flat, under the names of the documentation."""
         told: dict[str, Any] = {"model": self.model}
         if self.integral is not None:
             told |= self._integral(self.integral)

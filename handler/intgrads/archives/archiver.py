@@ -62,10 +62,12 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument(
         "--tensormask-labels", type=Path, metavar="FILE", help="its labels, where it stands beside a classifier"
     )
-    parse.add_argument("--name", default="intgrads", help="of the archive and its URL; default intgrads")
-    parse.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default auto")
+    parse.add_argument("--name", default="intgrads", help="name of the archive, and in its URL; default intgrads")
+    parse.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to run; default auto")
     parse.add_argument("--workers", type=_positive, default=1, metavar="N", help="workers at the start; default 1")
-    parse.add_argument("--batch-size", type=_positive, default=1, metavar="N", help="requests a batch; default 1")
+    parse.add_argument(
+        "--batch-size", type=_positive, default=1, metavar="N", help="requests answered together; default 1"
+    )
     parse.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting; may be repeated")
     return parse
 

@@ -23,9 +23,9 @@ class DetectionRequest(ImageRequest):
         None, ge=0, description="which of this picture's detections to attribute, an index into them; default none"
     )
     target: Literal["class", "mask"] = Field(
-        "class", description="what of the detection: its class's logit, or the mean logit of its mask"
+        "class", description="what of the detection to attribute: its class's logit, or the mean logit of its mask"
     )
-    precision: Literal["float32"] = Field("float32", description="of the network's arithmetic")
+    precision: Literal["float32"] = Field("float32", description="precision of the network's arithmetic")
 
     @classmethod
     def refused_by(cls, kind: type[Request], name: str) -> RequestError:

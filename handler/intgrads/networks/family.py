@@ -143,7 +143,7 @@ def adjusted(picture: PictureSpec, settings: Settings) -> PictureSpec:
 
 
 class Family(Protocol):
-    """A kind of network. One file in ``models/`` and one entry in its registry, which checks what the user gave."""
+    """A kind of network. One file in ``networks/`` and one entry in its registry, which checks what the user gave."""
 
     def read(self, order: Order) -> Ingredients:
         """Read what the user brought, check that it fits, and return what goes into the archive.

@@ -1,0 +1,222 @@
+"""Write the tables of the documentation from the code that defines them: ``python scripts/docs_tables.py``.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` in a page of ``docs/`` or in CONTRIBUTING.md.
+``tests/documents/test_docs.py`` fails where a page says anything else than this would write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "handler"))
+
+try:
+    from intgrads.archives.archiver import parser
+    from intgrads.detections.request import DetectionRequest
+    from intgrads.errors import STATUS, Kind
+    from intgrads.networks import usages
+    from intgrads.pictures.request import ImageRequest
+    from intgrads.request import CONTENT_TYPES, Request
+    from intgrads.settings import Settings
+    from intgrads.texts.request import TextRequest
+    from pydantic.fields import FieldInfo
+except ImportError as error:
+    sys.exit(f"docs_tables.py: {error}; run it with the environment's Python: .venv/bin/python scripts/docs_tables.py")
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+HOUSE = ("handler", "scripts", "benchmarks", "training")
+"""Folders whose files CONTRIBUTING lists."""
+
+BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+KINDS: Mapping[type[Request], str] = {
+    ImageRequest: "pictures",
+    DetectionRequest: "objects",
+    TextRequest: "texts",
+}
+"""What the pages call each kind of request."""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def settings() -> str:
+    """Return the settings of an archive."""
+    rows = [
+        [f"`{name}`", "not set" if field.default is None else f"`{field.default}`", str(field.description)]
+        for name, field in Settings.model_fields.items()
+    ]
+    return table(["setting", "default", "what it is"], rows)
+
+
+def choices(annotation: Any) -> tuple[str, ...]:
+    """Return the words that a field takes, where it takes nothing else."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if get_origin(annotation) is Union:
+        return next((words for part in get_args(annotation) if (words := choices(part))), ())
+    return ()
+
+
+def field_row(name: str, field: FieldInfo) -> list[str]:
+    """Return a row about a field of a request.
+
+    Its default is what its description says, an archive's setting of its name, or what the model declares.
+    """
+    what, _, default = (field.description or "").partition("; default ")
+    if words := choices(field.annotation):
+        what += " (" + ", ".join(f"`{word}`" for word in words) + ")"
+    if not default and name in Settings.model_fields:
+        default = "the archive's setting"
+    elif not default:
+        default = "none" if field.default is None else f"`{str(field.default).lower()}`"
+    return [f"`{name}`", default, what]
+
+
+def fields_of(kind: type[Request]) -> str:
+    """Return the fields that a kind of request has and its base has not, or has otherwise."""
+    base = kind.__mro__[1].model_fields  # type: ignore[attr-defined]
+    rows = {name: field_row(name, field) for name, field in kind.model_fields.items()}
+    new = [row for name, row in rows.items() if name not in base or row != field_row(name, base[name])]
+    return table(["field", "default", "what it is"], new)
+
+
+def common_fields() -> str:
+    """Return the fields of every request: those that no kind states for itself are all that there is to them."""
+    rows = [field_row(name, field) for name, field in Request.model_fields.items() if name != "baseline"]
+    return table(["field", "default", "what it is"], rows)
+
+
+def formats() -> str:
+    """Return the formats of answers, the content type of each, and what there are answers in it about."""
+    content_types: dict[str, list[str]] = {}
+    for content_type, format in CONTENT_TYPES.items():
+        content_types.setdefault(format, []).append(f"`{content_type}`")
+    rows = [
+        [f"`{format}`", " or ".join(kinds), ", ".join(KINDS[kind] for kind in KINDS if format in kind.formats())]
+        for format, kinds in content_types.items()
+    ]
+    return table(["`format`", "`Accept`", "of"], rows)
+
+
+def errors() -> str:
+    """Return the types of errors by their HTTP status."""
+    by_status: dict[int, list[str]] = {}
+    for kind in get_args(Kind):
+        by_status.setdefault(STATUS.get(kind, 400), []).append(f"`{kind}`")
+    rows = [[str(status), ", ".join(kinds)] for status, kinds in sorted(by_status.items())]
+    return table(["status", "`type`"], rows)
+
+
+def models() -> str:
+    """Return what MODEL can be, as ``archive.sh --help`` says it."""
+    return f"```text\n{usages()}\n```"
+
+
+def options() -> str:
+    """Return the options of ``archive.sh``."""
+    rows = []
+    for action in parser()._actions:
+        if isinstance(action, argparse._HelpAction) or not action.option_strings:
+            continue
+        takes = action.metavar or ("|".join(action.choices) if action.choices else action.dest.upper())
+        rows.append([f"`{action.option_strings[0]} {takes}`", str(action.help)])
+    return table(["option", "what it is"], rows)
+
+
+def house() -> str:
+    """Return every module, with what it says of itself in its first sentences; that of a package is its folder's."""
+    rows = []
+    for top in HOUSE:
+        for path in sorted((ROOT / top).rglob("*.py"), key=lambda path: (path.parent, path.name)):
+            said = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].replace("\n", " ")
+            said = re.sub(r":\w+:`|``", "`", said)
+            name = path.relative_to(ROOT)
+            is_folder = path.name == "__init__.py"
+            rows.append([f"**`{name.parent}/`**" if is_folder else f"`{name}`", said])
+    return table(["file", "what it knows"], rows)
+
+
+def measured(name: str) -> list[dict[str, Any]]:
+    """Return what a benchmark found, as it is committed beside it."""
+    results: list[dict[str, Any]] = json.loads((ROOT / "benchmarks" / f"results.{name}.json").read_text())["results"]
+    return results
+
+
+def faithfulness() -> str:
+    """Return how well orders of groups do under deletion and insertion."""
+    head = ["network", "family", "order", "inputs", "deletion", "insertion"]
+    rows = [
+        [f"`{row['network']}`", row["family"], row["order"], str(row["inputs"])]
+        + [f"{row[name]:.3f}".replace("-", "−") for name in head[4:]]
+        for row in measured("faithfulness")
+    ]
+    return table(head, rows)
+
+
+def precision() -> str:
+    """Return what less precision gives and costs."""
+    head = ["float32's time / its own", "error of IG", "rank correlation"]
+    rows = [[f"`{row['precision']}`", *(str(row[name]) for name in head)] for row in measured("precision")]
+    return table(["`precision`", *head], rows)
+
+
+def speed() -> str:
+    """Return the times of our peers as multiples of ours."""
+    pairs = zip(measured("1-threads"), measured("2-threads"), strict=True)
+    found = [row for pair in pairs for row in pair]
+    head = list(found[0])
+    rows = [[str(row[name]) for name in head] for row in found]
+    return table([name.replace("predecessor", "earlier") for name in head], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "fields": common_fields,
+    **{f"fields-{name}": lambda kind=kind: fields_of(kind) for kind, name in KINDS.items()},  # type: ignore[misc]
+    "formats": formats,
+    "errors": errors,
+    "models": models,
+    "options": options,
+    "house": house,
+    "faithfulness": faithfulness,
+    "precision": precision,
+    "speed": speed,
+}
+
+
+def filled(text: str) -> str:
+    """Return a page with its tables as the code has them.
+
+    Raises
+    ------
+    KeyError
+        If it wants a table that there is not.
+    """
+    return BLOCK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
+
+
+def main() -> int:
+    """Write the tables of every page, and tell which pages changed."""
+    for page in PAGES:
+        before = page.read_text()
+        after = filled(before)
+        if after != before:
+            page.write_text(after)
+            print(page.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
