@@ -17,9 +17,9 @@ from intgrads.pictures.classifier import ImageClassifier
 from intgrads.pictures.transform import PictureSpec
 from intgrads.service import Service
 from intgrads.settings import Settings
-from texts import prepared, saved, small_bert, small_bert_tokenizer
+from shared.texts import prepared, saved, small_bert, small_bert_tokenizer
+from shared.toys import json_call, pixels, told
 from torch import Tensor, nn
-from toys import json_call, pixels, told
 from transformers import BertConfig
 
 
