@@ -14,7 +14,7 @@ from intgrads.pictures.run_lengths import encode_mask
 from PIL import Image
 from safetensors.torch import load
 from shared.texts import bert_service
-from shared.toys import call, encoded, json_call, pixels, small_service, told
+from shared.toys import call, encoded, json_call, pixels, refused, small_service, told
 
 SERVICE = small_service()
 TEXTS = bert_service()
@@ -197,6 +197,6 @@ def test_bad_groups_of_a_text(groups: Any, message: str) -> None:
 
 def test_one_tree_does_not_fit_two_texts() -> None:
     (reply,) = TEXTS.answer([json_call(sequence=["it is good", "it is bad"], groups="(S it is good)")])
-    assert reply.status == 400
+    refused(reply, 400, "its word 'good' stands where the text has 'bad'")
     (reply,) = TEXTS.answer([json_call(sequence=["it is good", "it is bad"], groups="words", format="json")])
     assert [len(answer["groups"]) for answer in told(reply)["answers"]] == [9, 9]

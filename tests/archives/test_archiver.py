@@ -142,7 +142,7 @@ def test_labels_with_gaps_or_none_are_refused(tmp_path: Path, name: str, text: s
 
 
 def test_the_demos_weights_are_the_real_ones(tmp_path: Path) -> None:
-    """The facts that the demo stands on: a cat is a tiger cat, and its tensors fit in timm's order."""
+    """A cat is a tiger cat, as the README shows; weights in another order than timm's would see none."""
     from intgrads.archives.archive import write_archive
     from intgrads.pictures.decoding import decode_picture
 

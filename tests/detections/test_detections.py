@@ -258,7 +258,9 @@ BAD = {
     "a detection that is no number": ({"target_instance": "cat"}, "target_instance", 400, "whole number"),
     "a detection beyond any number": ({"target_instance": "9" * 30}, "target_instance", 400, "detections 0 to 2"),
     "an unknown target": ({"target_instance": "0", "target": "box"}, "target", 400, "mask"),
-    "a class of a mask": ({"target_instance": "0", "target": "mask", "target_class": "bar"}, "target_class", 400, ""),
+    "a class of a mask": (
+        {"target_instance": "0", "target": "mask", "target_class": "bar"}, "target_class", 400, "a mask has no classes"
+    ),
     "an unknown class": ({"target_instance": "0", "target_class": "cat"}, "target_class", 400, "bar, ring, star"),
     "a threshold over 1": ({"score_threshold": "1.5"}, "score_threshold", 400, "0 to 1"),
     "a threshold that is none": ({"score_threshold": "nan"}, "score_threshold", 400, "0 to 1"),

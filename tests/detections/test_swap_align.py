@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def by_definition(x: NDArray[np.float64], scale: int, pad: float) -> NDArray[np.float64]:
-    """One scalar after the other, all sixteen corners, from the formulas of the paper."""
+    """One scalar after the other, all sixteen corners, from the formulas of Chen et al. (TensorMask, 2019)."""
     window, _, height, width = x.shape
     size = scale * window
     result = np.zeros((size, size, math.ceil(height / scale), math.ceil(width / scale)))

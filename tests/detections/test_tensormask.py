@@ -134,7 +134,11 @@ def test_candidates_and_detections_are_limited_to_the_likeliest() -> None:
     everything = small_tensormask(candidates=10**6, nms_threshold=1.0, most_detections=10**6).detect(features, 0.0)
     assert len(everything) == 2 * 3 * (12 * 16 + 6 * 8 + 3 * 4)
     detections = few.detect(features, 0.0)
-    assert len(detections) <= 3
+    assert 0 < len(detections) <= 3
+    likeliest = small_tensormask(candidates=7, nms_threshold=1.0, most_detections=10**6).detect(features, 0.0)
+    assert likeliest.scores.tolist() == everything.scores[:7].tolist()
+    three = small_tensormask(candidates=7, nms_threshold=1.0, most_detections=3).detect(features, 0.0)
+    assert three.scores.tolist() == everything.scores[:3].tolist()
     assert set(detections.scores.tolist()) <= set(everything.scores[:7].tolist())
     assert detections.scores.tolist() == sorted(detections.scores.tolist(), reverse=True)
 

@@ -1,4 +1,4 @@
-"""Integrated Directional Gradients are the paper's: closed forms, and the properties of a value of groups."""
+"""Integrated Directional Gradients are those of Sikdar et al. (2021): closed forms, and what a value of groups owes."""
 
 import numpy as np
 import pytest

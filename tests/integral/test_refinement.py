@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intgrads import Attribution, integrated_gradients
-from intgrads.integral.convergence import RELATIVE_ERROR, Samples
+from intgrads.integral.convergence import Samples
 from intgrads.integral.refinement import LEAST_REFINEMENT, Refinement
-from shared.toys import Linear, call, encoded, json_call, pixels, small_network, small_service, told
+from shared.toys import Linear, Quadratic, call, encoded, json_call, pixels, small_network, small_service, told
 from torch import Tensor, nn
 
 X = torch.randn(1, 60, generator=torch.Generator().manual_seed(1)).double()
@@ -118,6 +118,22 @@ def test_every_point_that_is_computed_is_a_node_of_the_answer() -> None:
     torch.testing.assert_close(result.integrated_gradients, total.float(), rtol=1e-4, atol=1e-5)
 
 
+class Cancelling(nn.Module):
+    """Two features whose slopes jump at 0.3, in opposite directions, and a third that changes steeply at 0.8."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        up, down, steep = x.unbind(1)
+        jumps = 10 * (torch.relu(up - 0.3) - torch.relu(down - 0.3))
+        return (jumps + torch.tanh(40 * (steep - 0.8)))[:, None]
+
+
+def test_features_are_resolved_whose_errors_cancel_in_the_sum() -> None:
+    """The sum tells nothing of the jump at 0.3: how far each feature's own slope bends does."""
+    result = integrated_gradients(Cancelling(), torch.ones(1, 3).double(), target=0, tolerance=1e-4)
+    assert result.converged.all()
+    assert result.integrated_gradients[0, :2].tolist() == pytest.approx([7, -7], abs=0.01)
+
+
 @pytest.mark.parametrize("most", [17, 18, 40, 61])
 def test_it_stops_at_the_most_evaluations_and_says_so(most: int) -> None:
     result = integrated_gradients(relus(0), 20 * X, target=0, tolerance=1e-9, max_evaluations=most)
@@ -222,5 +238,16 @@ def test_refinements_and_fixed_rules_share_a_batch() -> None:
         assert together["convergence_delta"] == pytest.approx(alone["convergence_delta"], abs=1e-6)
 
 
-def test_the_warnings_bound_is_the_contracts() -> None:
-    assert RELATIVE_ERROR == 0.05
+@pytest.mark.parametrize(("n_steps", "converged"), [(19, False), (21, True)])
+def test_a_fixed_rule_has_converged_within_five_percent_and_warns_beyond(n_steps: int, converged: bool) -> None:
+    """From zeros, n right-hand nodes of a quadratic give (n + 1)/n of the difference: 1/n too much."""
+    fixed = integrated_gradients(Quadratic(60).double(), X, target=0, n_steps=n_steps, method="riemann_right")
+    assert relative(fixed)[0] == pytest.approx(1 / n_steps)
+    assert fixed.converged.tolist() == [converged]
+    asked = json_call(
+        img_data=pixels().tolist(), baseline="zero", n_steps=n_steps, method="riemann_right", format="json"
+    )
+    answer = told(small_service(Quadratic(3 * 8 * 10)).answer([asked])[0])
+    assert answer["convergence_delta"] == pytest.approx(answer["difference"] / n_steps, rel=1e-3)
+    assert answer["converged"] == converged
+    assert any("has not converged" in warning for warning in answer["warnings"]) == (not converged)

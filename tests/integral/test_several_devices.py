@@ -118,7 +118,12 @@ def test_a_service_of_several_devices_answers_as_one(kind: str) -> None:
         json_call(**ask, format="json", fields=[name]),
         json_call(**ask, format="json", fields=[name], tolerance=0.01),
     ]
-    for expected, found in zip(map(told, one.answer(calls)), map(told, several.answer(calls)), strict=True):
+    batches: list[nn.Module] = []
+    handle = other.network.module.register_forward_pre_hook(lambda module, _: batches.append(module))
+    answers = list(map(told, several.answer(calls)))
+    handle.remove()
+    assert batches, "the copy took a part"
+    for expected, found in zip(map(told, one.answer(calls)), answers, strict=True):
         pairs = zip(expected.get("answers", [expected]), found.get("answers", [found]), strict=True)
         for a, b in pairs:
             np.testing.assert_allclose(np.array(a[name]), np.array(b[name]), rtol=1e-4, atol=1e-6)

@@ -1,4 +1,4 @@
-"""BiT is the published network: against a second writing of the paper's facts, over the authors' names."""
+"""BiT is the network of Kolesnikov et al.: against a second writing of it, over the names of their PyTorch code."""
 
 import zipfile
 from pathlib import Path
@@ -33,7 +33,7 @@ MEMBERS = {
 
 
 def reference(weights: dict[str, Tensor], units: list[int], x: Tensor) -> Tensor:
-    """Return the logits, written down from the paper and the authors' description, and from nothing of timm's."""
+    """Return the logits as Kolesnikov et al. (arXiv 1912.11370) and their code have them; nothing here is timm's."""
 
     def convolve(x: Tensor, name: str, **options: Any) -> Tensor:
         w = weights[name]
@@ -73,7 +73,7 @@ def opened(weights: dict[str, Tensor], tmp_path: Path, model: str, suffix: str =
 
 @pytest.mark.parametrize(("model", "classes"), [("bit-small", 10), ("bit-r50x1", 10)])
 def test_logits_and_step_gradients_are_the_published_networks(model: str, classes: int, tmp_path: Path) -> None:
-    """The facts' demands: logits to 1e-4 in float32, step gradients to 1e-3 of their largest value."""
+    """In float32, through an archive: logits to 1e-4, step gradients to 1e-3 of their largest value."""
     weights = random_bit(bit.ARCHITECTURES[model], classes)
     units = bit.ARCHITECTURES[model]["units"]
     served = opened(weights, tmp_path, model)
@@ -100,7 +100,7 @@ def test_it_is_exact_in_float64(size: int) -> None:
     assert (network(x) - expected).abs().max() <= 1e-12 * expected.abs().max()
 
 
-def test_what_the_facts_warn_of_would_be_seen() -> None:
+def test_another_epsilon_and_another_pad_would_be_seen() -> None:
     """The comparison can fail: timm's own epsilon and a pad of minus infinity are told apart."""
     weights = {name: tensor.double() for name, tensor in random_bit(BIT_SMALL, 10).items()}
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
@@ -237,7 +237,7 @@ def test_other_labels_are_taken_and_counted(tmp_path: Path) -> None:
         write_archive(Order("bit-small", tmp_path / "w.pth", ["cat", "dog"], Settings()), tmp_path)
 
 
-def test_a_picture_is_prepared_as_the_facts_say(tmp_path: Path) -> None:
+def test_a_picture_is_made_32_x_32_and_scaled_to_minus_one_to_one_unless_settings_say_otherwise(tmp_path: Path) -> None:
     torch.save(random_bit(BIT_SMALL, 10), tmp_path / "w.pth")
     write_archive(Order("bit-small", tmp_path / "w.pth", None, Settings()), tmp_path)
     network = open_archive(tmp_path, CPU).network

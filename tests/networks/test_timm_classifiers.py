@@ -172,7 +172,16 @@ def test_a_picture_too_large_once_resized_is_cropped_first(resizing: Resizing, m
     spec = PictureSpec(64, 48, resizing=resizing, crop_pct=0.875)
     expected = spec.resize(picture).astype(int)
     monkeypatch.setattr(transform, "LARGEST_RESIZED", 0)
+    made, resize = [], Image.Image.resize
+
+    def noting(image: Image.Image, size: tuple[int, int], *rest: Any, **options: Any) -> Image.Image:
+        made.append(size)
+        return resize(image, size, *rest, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", noting)
     assert np.abs(spec.resize(picture) - expected).max() <= 2
+    assert made
+    assert all(width <= 48 and height <= 64 for width, height in made), "nothing beyond the network's size is made"
 
 
 @pytest.mark.parametrize("resizing", CROP_MODES)

@@ -102,7 +102,7 @@ def test_archive_sh_makes_such_an_archive(tmp_path: Path, capsys: pytest.Capture
         (["tensormask", "--tensormask", str(SHAPES)], "missing: backbone"),
         (["tensormask", "--tensormask", str(tmp_path / "no.pkl")], "no such file"),
         (["tensormask", *files, "--weights", str(SHAPES)], "no --weights"),
-        (["bert", "--weights", str(SHAPES), *files], ""),
+        (["bert", "--weights", str(SHAPES), *files], "bert takes no --tensormask FILE"),
         (["tensormask", "--tensormask", str(SHAPES), "--tensormask-config", "no.yaml"], "no.yaml"),
     ):
         assert main([*arguments, "--name", "wrong"], tmp_path) == 1

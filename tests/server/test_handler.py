@@ -89,6 +89,7 @@ def test_what_cannot_be_loaded_is_told_to_every_request(tmp_path: Path) -> None:
         ({"body": bytearray(b"\xff\xd8")}, HERE, b"\xff\xd8", None),
         ({"body": {"sequence": "good"}}, HERE, {"sequence": "good"}, None),
         ({"body": "good"}, {**HERE, "Content-Type": "text/plain; charset=utf-8"}, b"good", None),
+        ({"body": "a JSON text"}, {**HERE, "Content-Type": "application/json"}, "a JSON text", None),
         ({"data": "decoded"}, HERE, b"decoded", None),
         ({"data": bytearray(b"a"), "n_steps": bytearray(b"5")}, HERE, None, {"data": b"a", "n_steps": b"5"}),
         ({"data": "decoded", "n_steps": bytearray(b"5")}, HERE, None, {"data": b"decoded", "n_steps": b"5"}),

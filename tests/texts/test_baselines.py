@@ -1,4 +1,4 @@
-"""The baselines of a text are what the earlier text server's documents define, at every place of the text."""
+"""The baselines of a text are what the table in the README's section Text says, at every place of the text."""
 
 from dataclasses import replace
 from typing import Any

@@ -104,7 +104,7 @@ def test_xlnet_at_its_word_embeddings(xlnet: Path, baseline: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bert", "xlnet"])
-def test_the_path_runs_between_what_the_documents_define(kind: str, request: pytest.FixtureRequest) -> None:
+def test_the_path_runs_from_the_baselines_embeddings_to_the_texts(kind: str, request: pytest.FixtureRequest) -> None:
     """Linear in alpha, from the baseline to the text's own embeddings: both ends follow from any two points."""
     answer, service = ours(request.getfixturevalue(kind), "period")
     model = small_bert() if kind == "bert" else small_xlnet()

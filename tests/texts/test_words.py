@@ -93,9 +93,7 @@ def test_words_are_a_readers(text: str, words: list[str], tokenizer: Tokenizer) 
 
 def test_the_pieces_of_a_word_are_one_word() -> None:
     sentence = cut("The camera isn't")
-    assert [sentence.tokens[a:b] for a, b in sentence.words.spans] == [["the"], ["camera"], ["isn", "'", "t"]] or [
-        sentence.tokens[a:b] for a, b in sentence.words.spans
-    ] == [["the"], ["camera"], ["isn", "'", "[UNK]"]]
+    assert [sentence.tokens[a:b] for a, b in sentence.words.spans] == [["the"], ["camera"], ["isn", "'", "[UNK]"]]
 
 
 @pytest.mark.parametrize("tokenizer", [BERT, XLNET])
