@@ -7,5 +7,6 @@ make_environment serve,demo,tensormask,dev,docs
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
+.venv/bin/lint-imports --no-logo --no-cache
 export OMP_WAIT_POLICY=PASSIVE # threads that wait must not spin where cores are shared
 exec .venv/bin/python -m pytest "$@"

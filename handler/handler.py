@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Where a GPU has them, importing BaseHandler turned on tensor cores, which round float32 to 10 bits without a word.
+# Where a GPU has them, importing BaseHandler turned on tensor cores, which round float32 to 10 bits without a word;
+# PyTorch has them on for convolutions by itself.
 torch.set_float32_matmul_precision("highest")
+torch.backends.cudnn.allow_tf32 = False
 
 PIECE = 4 * 1024 * 1024
 """Bytes of one piece of an answer. One buffer of 300 MB takes TorchServe 20 s, the same in pieces 2 s."""

@@ -22,9 +22,10 @@ try:
     from intgrads.archives.archiver import parser
     from intgrads.detections.request import DetectionRequest
     from intgrads.errors import STATUS, Kind
+    from intgrads.formats.encodings import CONTENT_TYPES
     from intgrads.networks import usages
     from intgrads.pictures.request import ImageRequest
-    from intgrads.request import CONTENT_TYPES, Request
+    from intgrads.request import Request
     from intgrads.settings import Settings
     from intgrads.texts.request import TextRequest
     from pydantic.fields import FieldInfo

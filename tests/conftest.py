@@ -1,9 +1,9 @@
-"""What tests share: a small network's checkpoint, and a real TorchServe with some archives."""
+"""The fixtures: a small network's checkpoint, small members of families, and a real TorchServe with some archives."""
 
 import contextlib
 import warnings
-import zipfile
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 import timm
 import torch
-from detections import KINDS, SHAPES, SHAPES_CONFIG
 from intgrads.archives.archive import MANIFEST
 from intgrads.archives.archiver import make_archive
 from intgrads.networks.family import Order
 from intgrads.settings import Settings
-from networks import random_bit, random_lanet
 from server import TorchServe, free_ports
+from shared.archives import TINY, rewrite
+from shared.detections import KINDS, SHAPES, SHAPES_CONFIG
+from shared.networks import BIT_SMALL, LANET_SMALL, name_small_members, random_bit, random_lanet
 
-with warnings.catch_warnings(), contextlib.suppress(ImportError):
-    # What others leave open, or use of PyTorch that is going out of use, when they are imported is none of our faults.
-    warnings.simplefilter("ignore")
-    import ts.torch_handler.base_handler  # noqa: F401
-
-TINY = "resnet10t"
-"""A network of timm that loads and computes in a moment."""
+for others in ("ts.torch_handler.base_handler", "detectron2.modeling"):
+    with warnings.catch_warnings(), contextlib.suppress(ImportError):
+        # What they leave open, or use of PyTorch that is going out of use, when they are imported is none of our
+        # faults; here, so that it does not matter which test file is the first to import them.
+        warnings.simplefilter("ignore")
+        import_module(others)
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +36,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"state_dict": timm.create_model(TINY, num_classes=3).state_dict()}, folder / "w.pth")
     (folder / "labels.txt").write_text("cat\ndog\nhorse\n")
     return folder
+
+
+@pytest.fixture
+def small_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name small members of the families of BiT and LaNet, for this test alone."""
+    name_small_members(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +55,11 @@ def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     make_archive(small, "batches", batch_size=4, store=store)
     damaged = make_archive(small, "damaged", store=store)
     rewrite(damaged, MANIFEST, b'"family": "timm"', b'"family": "what"')
-    for name, weights in (("bit", random_bit("bit-small", 10)), ("lanet", random_lanet("lanet-small", 10))):
-        torch.save({"model_state_dict": weights}, directory / f"{name}_model.pth")
-        make_archive(Order(f"{name}-small", directory / f"{name}_model.pth", None, Settings()), name, store=store)
+    with pytest.MonkeyPatch.context() as patch:
+        name_small_members(patch)
+        for name, weights in (("bit", random_bit(BIT_SMALL, 10)), ("lanet", random_lanet(LANET_SMALL, 10))):
+            torch.save({"model_state_dict": weights}, directory / f"{name}_model.pth")
+            make_archive(Order(f"{name}-small", directory / f"{name}_model.pth", None, Settings()), name, store=store)
     make_archive(Order("demo-text", None, None, Settings()), "text", batch_size=2, store=store)
     models = ["intgrads.mar", "batches.mar", "damaged.mar", "bit.mar", "lanet.mar", "text.mar"]
     if find_spec("detectron2"):
@@ -69,14 +77,3 @@ def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield server
     finally:
         server.stop()
-
-
-def rewrite(archive: Path, name: str, before: bytes, after: bytes) -> None:
-    """Change what one file of an archive says."""
-    with zipfile.ZipFile(archive) as whole:
-        files = {part: whole.read(part) for part in whole.namelist() if not part.endswith("/")}
-    assert before in files[name]
-    files[name] = files[name].replace(before, after)
-    with zipfile.ZipFile(archive, "w") as changed:
-        for part, content in files.items():
-            changed.writestr(part, content)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import encoded, json_call, pixels, small_service
-
-ROOT = Path(__file__).parents[1]
+from shared.places import ROOT
+from shared.toys import encoded, json_call, pixels, small_service
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intgrads import integrated_gradients
-from toys import call, encoded, json_call, pixels, small_network, small_service, told
+from shared.toys import call, encoded, json_call, pixels, small_network, small_service, told
 
 ROUNDING = 1e-5
 """Bound on the difference that another chunk size makes, relative to the largest value: float32 rounding."""

@@ -14,8 +14,8 @@ from intgrads.pictures.classifier import ImageClassifier
 from intgrads.pictures.decoding import Picture
 from intgrads.pictures.objects import Objects
 from intgrads.service import Service
+from shared.toys import json_call, pixels, refused, small_network, small_service, told
 from torch import Tensor, nn
-from toys import json_call, pixels, refused, small_network, small_service, told
 
 
 class Counting(nn.Module):
@@ -108,7 +108,7 @@ class Refuse:
     def find_spec(self, name, *_):
         assert name.partition(".")[0] not in ("ts", "handler"), f"{name} was imported"
 sys.meta_path.insert(0, Refuse())
-from toys import json_call, pixels, small_service, told
+from shared.toys import json_call, pixels, small_service, told
 reply = small_service().answer([json_call(img_data=pixels().tolist(), format="json", groups="superpixels")])[0]
 print(reply.status, told(reply)["evaluations"])
 """

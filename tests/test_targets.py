@@ -8,7 +8,7 @@ import torch
 from intgrads import integrated_gradients
 from intgrads.errors import RequestError
 from intgrads.labels import Labels
-from toys import LABELS, call, encoded, json_call, pixels, small_network, small_service, told
+from shared.toys import LABELS, call, encoded, json_call, pixels, small_network, small_service, told
 
 IMAGENET_LIKE = Labels([f"catalpa {i}" for i in range(30)] + ["tabby, tabby cat", "tiger cat"])
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Train a small BiT on digits, to show what a baseline of zeros does to it: ``python training/bit_digits.py``.
 
-The network is that of ``models/bit.py`` with three bottlenecks of 128 channels; its pictures are the 1,797 digits of
+The network is that of ``networks/bit.py`` with three bottlenecks of 128 channels; its pictures are the 1,797 digits of
 8 × 8 (Alpaydin and Kaynak, UCI 1998), enlarged to 32 × 32 and grey in RGB. A fifth is held out. The script writes
 ``bit_digits.safetensors`` beside itself, in half precision and under the authors' names, and prints how many of the
-digits held out that file gets right. One thread, half a minute; ``tests/test_zero_baseline.py`` uses the result.
+digits held out that file gets right. One thread, half a minute; ``tests/integral/test_zero_baseline.py`` uses it.
 """
 
 from __future__ import annotations

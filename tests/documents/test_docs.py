@@ -27,8 +27,8 @@ from intgrads.texts.baselines import TextBaseline
 from intgrads.texts.request import TextRequest
 from safetensors.torch import load
 from shared.pages import DOCS, PAGES, ROOT, anchors, blocks, links, names, table_rows
-from texts import bert_service
-from toys import LABELS, json_call, pixels, small_network, told
+from shared.texts import bert_service
+from shared.toys import LABELS, json_call, pixels, small_network, told
 
 REQUESTS_PAGE = (ROOT / "docs" / "requests.md").read_text()
 TEXT_PAGE = (ROOT / "docs" / "text.md").read_text()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from shared.pages import ROOT, blocks
-from toys import call, encoded, pixels, small_network, small_service
+from shared.toys import call, encoded, pixels, small_network, small_service
 
 PYTHON = blocks(ROOT / "README.md", "python")
 

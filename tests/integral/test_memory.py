@@ -1,0 +1,52 @@
+"""Memory that runs out halves the batch and the integration goes on; what nobody asked for is not kept."""
+
+from typing import Any
+
+import pytest
+import torch
+from intgrads import integrated_gradients
+from intgrads.integral.attribution import PathIntegral
+from intgrads.integral.path import StraightPath
+from intgrads.integral.quadrature import quadrature
+from shared.memory import OUT, Small
+from shared.toys import json_call, pixels, small_network, small_service, told
+
+
+@pytest.mark.parametrize("error", OUT)
+def test_the_batch_is_halved_and_nothing_is_lost(error: Exception) -> None:
+    x = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(0))
+    network = Small(5, error)
+    found = integrated_gradients(network, x, target=0, n_steps=30, chunk_rows=32)
+    expected = integrated_gradients(small_network(), x, target=0, n_steps=30, chunk_rows=4)
+    assert network.batches[:4] == [32, 16, 8, 4]
+    assert set(network.batches[3:]) == {4}
+    assert torch.equal(found.integrated_gradients, expected.integrated_gradients)
+
+
+def test_without_memory_for_one_row_the_request_is_told_so_and_the_next_is_served() -> None:
+    service = small_service()
+    module = service.network.module
+    service.network = type(service.network)(Small(0, OUT[0]), service.network.picture, service.network.labels)
+    ask: dict[str, Any] = {"img_data": pixels().tolist(), "format": "json"}
+    error = told(service.answer([json_call(**ask)])[0])
+    assert (error["code"], error["type"]) == (507, "OutOfMemory")
+    service.network = type(service.network)(module, service.network.picture, service.network.labels)
+    assert service.answer([json_call(**ask)])[0].status == 200
+
+
+def test_other_failures_are_not_taken_for_it() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        integrated_gradients(Small(0, RuntimeError("shapes differ")), torch.rand(1, 3, 8, 10), target=0)
+
+
+def test_gradients_that_nobody_asked_for_are_not_kept() -> None:
+    path = StraightPath(torch.ones(1000), torch.zeros(1000), (0,))
+    for keep in (True, False):
+        integral = PathIntegral(path, quadrature("gausslegendre", 20), keep_gradients=keep)
+        for alpha in integral.next_alphas():
+            integral.add_output(alpha, torch.tensor([alpha]))
+            integral.add_gradient(alpha, torch.full((1, 1000), 1e-3))
+        assert len(integral._gradients) == (20 if keep else 0)
+        assert not integral.next_alphas()
+        assert integral.complete
+        assert integral.finish().convergence_delta[0] == pytest.approx(0, abs=1e-6)
