@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import skimage.data
 import timm
 import torch
 from intgrads.archives.archive import open_archive, write_archive
@@ -25,36 +23,14 @@ from intgrads.pictures.decoding import Picture
 from intgrads.pictures.transform import Interpolation, PictureSpec
 from intgrads.service import Service
 from intgrads.settings import Resizing, Settings
-from numpy.typing import NDArray
 from PIL import Image
 from shared.archives import TINY
+from shared.photos import Pixels, photos, seen_by_timm
 from shared.toys import call, encoded, pixels, told
 from timm.data import create_transform, resolve_data_config
 from torch import nn
 
 CROP_MODES: dict[Resizing, str] = {"crop": "center", "squash": "squash", "pad": "border"}
-Pixels = NDArray[np.uint8]
-
-
-def photos() -> dict[str, Pixels]:
-    """Return ten pictures of odd shapes: landscape, portrait, square, grey, tiny, narrow."""
-    chelsea, coffee, camera = skimage.data.chelsea(), skimage.data.coffee(), skimage.data.camera()
-    return {
-        "chelsea": chelsea,
-        "coffee": coffee,
-        "astronaut": skimage.data.astronaut(),
-        "rocket": skimage.data.rocket(),
-        "grey": camera,
-        "portrait": chelsea[:, 120:341],
-        "of the network's size": coffee[90:314, 200:424],
-        "tiny": chelsea[100:107, 100:109],
-        "wide": coffee[200:231],
-        "tall": camera[:, 100:127],
-    }
-
-
-def seen_by_timm(transform: Callable[[Image.Image], torch.Tensor], picture: Pixels) -> torch.Tensor:
-    return transform(Image.fromarray(picture).convert("RGB"))[None]
 
 
 @cache
