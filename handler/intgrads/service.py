@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, get_args
 
 import torch
 from torch import nn
@@ -151,8 +151,10 @@ class Service(Generic[AnyClassifier]):
         }
 
     def precisions(self) -> list[Precision]:
-        """Return the precisions that pay on this machine, float32 first."""
-        return [*PRECISIONS] if pays(self.device) else ["float32"]
+        """Return the precisions that can be asked for and pay on this machine, float32 first."""
+        taken = get_args(self.network.request.model_fields["precision"].annotation) or ("float32",)
+        paying = PRECISIONS if pays(self.device) else ("float32",)
+        return [precision for precision in PRECISIONS if precision in taken and precision in paying]
 
     def answer(self, calls: Sequence[Call]) -> list[Reply]:
         """Answer a batch.

@@ -166,3 +166,25 @@ def test_the_largest_index_counts_not_the_number_of_tokens(rows: int, tmp_path: 
         assert "the tokeniser has 61 tokens and the network 60" in why_refused(capsys, folder)
     else:
         assert prepared(folder).spec
+
+
+def small_roberta() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a RoBERTa of 64 positions, of which its texts have 62, and a tokeniser that does not say so."""
+    tokenizer = plain_tokenizer(pad=1)
+    tokenizer.model_max_length = 10**30
+    config = transformers.RobertaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=64, pad_token_id=1, id2label=LABELS,
+    )  # fmt: skip
+    return transformers.RobertaForSequenceClassification(config).eval(), tokenizer
+
+
+def test_a_network_that_keeps_positions_for_itself_takes_fewer_tokens(tmp_path: Path, capsys: Any) -> None:
+    folder = saved(tmp_path / "roberta", *small_roberta())
+    service = service_of(prepared(folder))
+    assert service.describe()["max_tokens"] == 62
+    answer = told(service.answer([json_call(sequence="good " * 100, format="json", n_steps=2)])[0])
+    assert len(answer["tokens"]) == 62
+    message = why_refused(capsys, folder, "--set", "max_tokens=64")
+    assert "takes texts of 62 tokens at most, not of 64; --set max_tokens=62" in message
+    assert prepared(folder, max_tokens=20).spec.stated()["max_tokens"] == 20

@@ -136,3 +136,15 @@ def test_what_the_tokeniser_leaves_out_or_does_not_know_is_told() -> None:
     assert cut("the camera").notes == ()
     assert "left out (control characters, accents or the like): 2" in cut("the \x00\x01 camera \u200b").notes[0]
     assert "lacks: 2; the network sees [UNK]" in cut("the zebra zebra").notes[0]
+
+
+def test_words_that_one_token_stands_for_are_one_word() -> None:
+    """As where an unknown token covers many: none is lost, and none gets the score of all."""
+    text = "one two three four"
+    found = find_words(text, np.array([[0, 0], [0, 13], [14, 18], [0, 0]]))
+    assert found.texts == ["one two three", "four"]
+    assert found.offsets.tolist() == [[0, 13], [14, 18]]
+    assert found.spans.tolist() == [[1, 2], [2, 3]]
+    long = "a " * 200
+    (label,) = find_words(long, np.array([[0, 399]])).texts
+    assert len(label) == 100

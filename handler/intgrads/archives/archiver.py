@@ -107,7 +107,8 @@ def read_settings(pairs: Sequence[str]) -> Settings:
         if key not in Settings.model_fields:
             raise CheckpointError(f"--set {key}: no such setting; there are\n{_settings_help()}") from None
         meaning = Settings.model_fields[key].description
-        raise CheckpointError(f"--set {key}={values[key]}: {first['msg']}; it is {meaning}") from None
+        said = "give all of its numbers, with commas" if first["type"] == "missing" else first["msg"]
+        raise CheckpointError(f"--set {key}={values[key]}: {said} ({key}: {meaning})") from None
 
 
 def read_labels(path: Path) -> list[str]:
@@ -118,6 +119,8 @@ def read_labels(path: Path) -> list[str]:
     CheckpointError
         If the file is missing, empty, or not such a list.
     """
+    if not path.is_file():
+        raise CheckpointError(f"no such file: {path}")
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":

@@ -174,7 +174,7 @@ def text_ingredients(
         raise _not_attributed(order, module, error) from None
     with torch.no_grad():
         outputs = module(**{name: value[None] for name, value in inputs.items()}).logits.shape[1]
-        _check_length(order, module, inputs, spec.max_tokens)
+        most = _most_tokens(order, module, inputs, spec.max_tokens)
     if outputs != len(labels):
         raise CheckpointError(f"{order.model} has {outputs} outputs and {len(labels)} labels; give one label an output")
     architecture = {k: v for k, v in json.loads(config.to_json_string(use_diff=False)).items() if k not in _WITHOUT}
@@ -183,7 +183,7 @@ def text_ingredients(
         weights={name: tensor.contiguous() for name, tensor in module.state_dict().items()},
         labels=labels,
         outputs=outputs_of(config),
-        spec=TextSpec(spec.tokenizer, spec.max_tokens, spec.segments, layer, tokens),
+        spec=TextSpec(spec.tokenizer, most, spec.segments, layer, tokens),
     )
 
 
@@ -229,14 +229,35 @@ def _check_vocabulary(order: Order, module: nn.Module, vocabulary: dict[str, int
         )
 
 
-def _check_length(order: Order, module: nn.Module, inputs: dict[str, Any], length: int) -> None:
-    longest = {name: value.repeat(-(-length // len(value)))[None, :length] for name, value in inputs.items()}
-    try:
-        module(**longest)
-    except (IndexError, RuntimeError):
+def _most_tokens(order: Order, module: nn.Module, inputs: dict[str, Any], wanted: int) -> int:
+    """Return how many tokens a network takes, at most those that are wanted: some keep places (RoBERTa two).
+
+    Raises
+    ------
+    CheckpointError
+        If the user wants more.
+    """
+
+    def takes(length: int) -> bool:
+        longest = {name: value.repeat(-(-length // len(value)))[None, :length] for name, value in inputs.items()}
+        try:
+            module(**longest)
+        except (IndexError, RuntimeError):
+            return False
+        return True
+
+    if takes(wanted):
+        return wanted
+    most, too_many = len(inputs["input_ids"]), wanted
+    while too_many - most > 1:
+        middle = (most + too_many) // 2
+        most, too_many = (middle, too_many) if takes(middle) else (most, middle)
+    if "max_tokens" in order.settings.model_fields_set:
         raise CheckpointError(
-            f"{order.model} cannot take texts of {length} tokens; say how many with --set max_tokens=N"
-        ) from None
+            f"{order.model} takes texts of {most} tokens at most, not of {wanted}; --set max_tokens={most}, or leave it "
+            "out"
+        )
+    return most
 
 
 class SequenceClassifiers:

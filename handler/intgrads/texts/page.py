@@ -25,8 +25,8 @@ def text_section(sentence: Sentence, scores: NDArray[np.float64]) -> str:
     sums = words.sums(scores)
     largest = largest_of(sums)
     parts, place = [], 0
-    for word, (start, end), score in zip(words.texts, words.offsets.tolist(), sums.tolist(), strict=True):
-        parts += [escape(sentence.text[place:start]), _span(word, score, largest)]
+    for (start, end), score in zip(words.offsets.tolist(), sums.tolist(), strict=True):
+        parts += [escape(sentence.text[place:start]), _span(sentence.text[start:end], score, largest)]
         place = end
     parts.append(f'<span class="cut">{escape(sentence.text[place:])}</span>')
     largest = largest_of(scores)

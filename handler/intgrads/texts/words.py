@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from icu4py.breakers import WordBreaker
@@ -72,6 +73,11 @@ def _cut(start: int, end: int) -> Iterator[tuple[int, int]]:
     return ((place, min(place + LONGEST_WORD, end)) for place in range(start, end, LONGEST_WORD))
 
 
+def _short(word: str) -> str:
+    """Return a word of :data:`LONGEST_WORD` characters at most; its offsets say where all of it stands."""
+    return word if len(word) <= LONGEST_WORD else word[: LONGEST_WORD - 1] + "…"
+
+
 def find_words(text: str, offsets: NDArray[np.int64]) -> Words:
     """Find the words of a text and the tokens of each.
 
@@ -84,7 +90,8 @@ def find_words(text: str, offsets: NDArray[np.int64]) -> Words:
     Returns
     -------
     Words
-        A token counts to the word in which it begins, or to the next one where it begins between two.
+        A token counts to the word in which it begins, or to the next one where it begins between two. Words that no
+        token begins in, as where one unknown token stands for many, are part of the word whose token covers them.
     """
     found: list[tuple[int, int]] = []
     last = int(offsets[:, 1].max(initial=0))
@@ -99,8 +106,14 @@ def find_words(text: str, offsets: NDArray[np.int64]) -> Words:
             begin = start + len(text[start:end]) - len(text[start:end].lstrip())
             place = min(int(np.searchsorted(ends, begin, side="right")), len(found) - 1)
             tokens.setdefault(place, []).append(token)
+    places = [*tokens, len(found)]
+    spans = []
+    for place, following in pairwise(places):
+        reach = int(offsets[tokens[place], 1].max())
+        covered = [end for start, end in found[place:following] if start < reach]
+        spans.append((found[place][0], max(covered, default=found[place][1])))
     return Words(
-        texts=[text[slice(*found[place])] for place in tokens],
-        offsets=np.array([found[place] for place in tokens], np.int64).reshape(-1, 2),
+        texts=[_short(text[start:end]) for start, end in spans],
+        offsets=np.array(spans, np.int64).reshape(-1, 2),
         spans=np.array([(own[0], own[-1] + 1) for own in tokens.values()], np.int64).reshape(-1, 2),
     )

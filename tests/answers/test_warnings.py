@@ -1,0 +1,42 @@
+"""What a caller should know of an integral before they believe it, and no contradiction to what else they are told."""
+
+from typing import Any
+
+import pytest
+from shared.toys import json_call, pixels, small_service, told
+from torch import Tensor, nn
+
+
+class Steep(nn.Module):
+    """Three outputs that rise within a tenth of the path."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rise = (20 * (x.flatten(1).mean(1) + 0.6)).clamp(0, 1)
+        return rise[:, None] * x.new_tensor([1.0, 2.0, 3.0])
+
+
+def warnings(**options: Any) -> tuple[dict[str, Any], list[str]]:
+    service = small_service(nn.Sequential(Steep(), nn.Linear(3, 3)))
+    answer = told(service.answer([json_call(img_data=pixels().tolist(), format="json", **options)])[0])
+    return answer, [warning for warning in answer["warnings"] if "converged" in warning or "tolerance" in warning]
+
+
+@pytest.mark.parametrize("steps", [4, 7])
+def test_a_delta_of_fixed_steps_is_told_with_what_helps(steps: int) -> None:
+    answer, told_of = warnings(n_steps=steps)
+    far = abs(answer["convergence_delta"]) > 0.05 * abs(answer["difference"])
+    assert answer["converged"] is not far
+    assert [("has not converged" in one, "ask for a tolerance" in one) for one in told_of] == [(True, True)] * far
+
+
+def test_a_tolerance_that_was_met_is_not_called_unconverged() -> None:
+    answer, told_of = warnings(tolerance=1.0)
+    assert abs(answer["convergence_delta"]) > 0.05 * abs(answer["difference"])
+    assert answer["converged"]
+    assert told_of == []
+
+
+def test_a_tolerance_that_was_not_met_is_told() -> None:
+    answer, told_of = warnings(tolerance=1e-9, max_evaluations=20)
+    assert not answer["converged"]
+    assert [("was not met" in one) for one in told_of] == [True]
