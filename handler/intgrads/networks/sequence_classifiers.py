@@ -254,8 +254,8 @@ def _most_tokens(order: Order, module: nn.Module, inputs: dict[str, Any], wanted
         most, too_many = (middle, too_many) if takes(middle) else (most, middle)
     if "max_tokens" in order.settings.model_fields_set:
         raise CheckpointError(
-            f"{order.model} takes texts of {most} tokens at most, not of {wanted}; --set max_tokens={most}, or leave it "
-            "out"
+            f"{order.model} takes texts of {most} tokens at most, not of {wanted}; --set max_tokens={most}, or leave "
+            "it out"
         )
     return most
 
