@@ -79,10 +79,8 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
     def _is_describe(self) -> bool:
         # TorchServe asks for a description with this header and without a body, alone; a caller's own header beside a
         # picture is a header like any other.
-        return all(
-            self.context.get_all_request_header(i).get("describe") == "True" and not any(row.values())
-            for i, row in enumerate(self._rows)
-        )
+        alone = len(self._rows) == 1 and not any(self._rows[0].values())
+        return alone and self.context.get_all_request_header(0).get("describe") == "True"
 
     def _is_explain(self) -> bool:
         # Predictions and explanations are the same here.

@@ -1,5 +1,6 @@
 """What a network's outputs are: classes, labels of which any may be true, or plain numbers; answers say which."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,17 @@ def test_outputs_that_are_not_finite_are_told(logits: tuple[float, ...], field: 
     found = answer("softmax", *logits)
     assert (found["code"], found["type"], found["field"]) == (422, "NotFinite", field)
     assert "outputs are not finite" in found["message"]
+
+
+@pytest.mark.parametrize("count", [2, 5, 17, 100])
+@pytest.mark.parametrize("outputs", ["softmax", "sigmoid"])
+def test_of_equal_outputs_the_first_is_the_prediction_everywhere(outputs: Outputs, count: int) -> None:
+    class Tied(Fixed):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1).mean(1, keepdim=True).expand(-1, len(self.bias)) + 1
+
+    told_service = service(outputs, *[0.0] * count)
+    told_service.network = replace(told_service.network, module=Tied(*[0.0] * count).requires_grad_(False))
+    found = told(told_service.answer([json_call(img_data=pixels(4, 5).tolist(), format="json")])[0])
+    assert (found["prediction"]["index"], found["target_class"], found["predicted_labels"][0]) == (0, 0, "l0")
+    assert [one["index"] for one in found["top"]] == list(range(min(5, count)))

@@ -32,6 +32,12 @@ def check_outputs(outputs: Outputs, count: int) -> None:
         )
 
 
+def likeliest(logits: Tensor) -> list[int]:
+    """Return the indices of logits (C,), the largest first, of equal ones the first first."""
+    order: list[int] = logits.argsort(descending=True, stable=True).tolist()
+    return order
+
+
 def predicted_labels(outputs: Outputs, logits: Tensor, labels: Labels) -> list[str]:
     """Return the labels that a network gives an input by its logits (C,): one, any number of them, or none at all.
 
@@ -39,7 +45,7 @@ def predicted_labels(outputs: Outputs, logits: Tensor, labels: Labels) -> list[s
     """
     if outputs == "none":
         return []
-    order = logits.argsort(descending=True).tolist()
+    order = likeliest(logits)
     if outputs == "softmax":
         return [labels[order[0]]]
     return [labels[index] for index in order if logits[index].sigmoid() >= LIKELY]

@@ -18,7 +18,8 @@ def _split(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
-Triple = Annotated[tuple[float, float, float], BeforeValidator(_split)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Triple = Annotated[tuple[Finite, Finite, Finite], BeforeValidator(_split)]
 Size = Annotated[tuple[int, int], BeforeValidator(_split)]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
 Devices = Annotated[tuple[Device, ...], BeforeValidator(_split), Field(min_length=1)]

@@ -49,7 +49,7 @@ class Array:
     def tensor(self, several_targets: bool) -> Tensor:
         """Return it as it is sent."""
         values = torch.from_numpy(self.values)
-        return values[0] if self.per_target and not several_targets else values
+        return (values[0] if self.per_target and not several_targets else values).contiguous()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from intgrads.call import Reply
 from intgrads.formats.encodings import CHUNK, CONTENT_TYPES, FORMATS, _Chunks
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load
+from shared.texts import bert_service
 from shared.toys import call, encoded, json_call, pixels, small_service, told
 
 SHAPES = {
@@ -179,3 +181,36 @@ def test_safetensors_opens_with_its_own_reader(tmp_path: Any) -> None:
     with safe_open(path, "pt") as file:
         assert set(file.keys()) == set(SHAPES)
         assert json.loads(file.metadata()["info"])["model"] == "toy"
+
+
+@pytest.mark.parametrize("format", ["gzip", "npz", "safetensors"])
+def test_an_answer_holds_nothing_of_the_others_of_its_batch(format: str) -> None:
+    """torch.save writes the whole storage of a view: of a batch of logits, those of other callers."""
+    service = small_service(n_steps=3)
+    calls = [call(data=bytearray(encoded(pixels(seed=seed))), format=format) for seed in (5, 6)]
+    together = service.answer(calls)
+    for asked, reply in zip(calls, together, strict=True):
+        assert b"".join(service.answer([asked])[0].body) == b"".join(reply.body)
+    if format == "gzip":
+        content = torch.load(io.BytesIO(gzip.decompress(b"".join(together[1].body))), weights_only=True)
+        tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+        assert {name: t.untyped_storage().nbytes() for name, t in tensors.items()} == {
+            name: t.nbytes for name, t in tensors.items()
+        }
+
+
+def test_masks_of_columns_are_sent_as_rows() -> None:
+    """COCO's run lengths go down the columns; safetensors takes what lies in rows alone."""
+    ask = {"groups": [{"size": [8, 10], "counts": [40, 40]}], "format": "safetensors"}
+    (reply,) = small_service(n_steps=2).answer([json_call(img_data=pixels().tolist(), **ask)])
+    assert reply.status == 200
+    masks = load(b"".join(reply.body))["group_masks"]
+    assert masks.sum((1, 2)).tolist() == [40, 80]
+
+
+def test_the_same_request_gives_the_same_bytes_of_safetensors() -> None:
+    """Of several texts too, whose names in the header the library puts in any order."""
+    ask = {"sequence": ["good", "bad", "not good"], "target_class": [0, 1], "format": "safetensors", "n_steps": 2}
+    bodies = {b"".join(bert_service().answer([json_call(**ask)])[0].body) for _ in range(6)}
+    assert len(bodies) == 1
+    assert load(bodies.pop())["2.word_scores"].shape == (2, 2)

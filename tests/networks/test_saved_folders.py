@@ -188,3 +188,17 @@ def test_a_network_that_keeps_positions_for_itself_takes_fewer_tokens(tmp_path: 
     message = why_refused(capsys, folder, "--set", "max_tokens=64")
     assert "takes texts of 62 tokens at most, not of 64; --set max_tokens=62" in message
     assert prepared(folder, max_tokens=20).spec.stated()["max_tokens"] == 20
+
+
+@pytest.mark.parametrize("most", [3, 9])
+def test_short_texts_are_all_that_some_archives_take(most: int, tmp_path: Path) -> None:
+    service = service_of(prepared(saved(tmp_path, small_bert(), small_bert_tokenizer()), max_tokens=most))
+    answer = told(service.answer([json_call(sequence="good " * 20, format="json", n_steps=2)])[0])
+    assert len(answer["tokens"]) == most
+
+
+def test_labels_with_gaps_are_told(tmp_path: Path, capsys: Any) -> None:
+    folder = saved(tmp_path / "bert", small_bert(), small_bert_tokenizer())
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "id2label": {"0": "a", "2": "b", "5": "c"}}))
+    assert "id2label of its config.json has gaps; name the outputs with --labels" in why_refused(capsys, folder)

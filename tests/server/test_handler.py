@@ -73,6 +73,13 @@ def test_explanations_are_the_same_and_descriptions_come_without_a_body() -> Non
     assert described["classes"] == 3
 
 
+def test_each_of_several_callers_headers_gets_an_answer() -> None:
+    """TorchServe describes alone; a batch must have as many replies as requests."""
+    headers = {**HERE, "describe": "True"}
+    replies = loaded().handle([{"body": b""}] * 2, Context(headers, headers))
+    assert [json.loads(reply)["type"] for reply in replies] == ["EmptyBody"] * 2
+
+
 def test_what_cannot_be_loaded_is_told_to_every_request(tmp_path: Path) -> None:
     broken = IntgradsHandler()
     context = Context(HERE, HERE, model_dir=str(tmp_path))

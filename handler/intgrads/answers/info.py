@@ -10,7 +10,7 @@ from intgrads.integral.attribution import Attribution
 from intgrads.integral.convergence import RELATIVE_ERROR
 from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.labels import Labels
-from intgrads.outputs import Outputs, predicted_labels, probabilities
+from intgrads.outputs import Outputs, likeliest, predicted_labels, probabilities
 from intgrads.request import Request
 from intgrads.speed.precision import Precision
 
@@ -195,7 +195,7 @@ def integral_info(
     )
     return Integral(
         outputs=outputs,
-        top=tuple(output(index) for index in logits.topk(min(TOP, len(labels))).indices.tolist()),
+        top=tuple(output(index) for index in likeliest(logits)[:TOP]),
         predicted_labels=predicted_labels(outputs, logits, labels),
         targets=tuple(Target(output(index), *figures) for index, *figures in targets),
         evaluations=attribution.evaluations,

@@ -148,7 +148,17 @@ def _flat(contents: Sequence[dict[str, Any]], several: bool) -> dict[str, Any]:
 
 def _safetensors(contents: Sequence[Contents], several: bool) -> list[bytes]:
     metadata = _flat([{"info": json.dumps(one.info)} for one in contents], several)
-    return [save_safetensors(_flat([one.tensors for one in contents], several), metadata)]
+    return _in_order(save_safetensors(_flat([one.tensors for one in contents], several), metadata))
+
+
+def _in_order(saved: bytes) -> list[bytes]:
+    """Return a file of safetensors with the names in its header in order, which the library leaves to chance."""
+    size = int.from_bytes(saved[:8], "little")
+    header = json.loads(saved[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    ordered += b" " * (-len(ordered) % 8)
+    return [len(ordered).to_bytes(8, "little") + ordered, saved[8 + size :]]
 
 
 def _npz(contents: Sequence[Contents], several: bool) -> list[bytes]:

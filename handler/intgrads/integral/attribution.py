@@ -110,10 +110,12 @@ class PathIntegral:
         if logits.dim() != 1:
             raise ValueError(f"the network must give logits (B, C), got {tuple(logits.shape)} for one row")
         if self.targets is None:
-            self.targets = (int(logits.argmax()),)
+            # Of equal ones the first, as answers list them.
+            self.targets = (int(logits.argsort(descending=True, stable=True)[0]),)
         if not all(0 <= target < len(logits) for target in self.targets):
             raise ValueError(f"the targets are outputs 0 to {len(logits) - 1} of the network, got {list(self.targets)}")
-        self._logits[alpha] = logits
+        # A copy: what is sent of a row would hold its whole batch, and so the outputs of other callers.
+        self._logits[alpha] = logits.clone()
 
     def add_gradient(self, alpha: float, gradient: Tensor) -> None:
         """Take the gradients (T, *shape) at a point whose output has been added."""

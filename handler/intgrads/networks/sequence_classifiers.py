@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 PROBE = "The camera is not good, but I like it."
 """What the network is looked at with when the archive is made."""
 
+LONGEST_PROBE = 512
+"""Tokens of it at most."""
+
 SPARE_ROWS, LEAST_SPARE_ROWS = 0.1, 128
 """How many rows of a table of words may have no token: that part of the tokens, and so many more.
 
@@ -154,10 +157,11 @@ def text_ingredients(
     _check_vocabulary(order, module, backend.get_vocab(), own_vocabulary)
     named = {"pad": tokenizer.pad_token_id, "unk": tokenizer.unk_token_id, "mask": tokenizer.mask_token_id}
     named["period"] = backend.token_to_id(".")
-    limits = (order.settings.max_tokens, tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
+    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None), LONGEST_PROBE]
+    own = min(limit for limit in limits if limit is not None and limit > 0)
     spec = TextSpec(
         tokenizer=backend.to_str(),
-        max_tokens=min(limit for limit in limits if limit is not None and limit > 0),
+        max_tokens=own,
         segments=segments,
         layer=EmbeddingLayer("", 0),
         tokens={name: index for name, index in named.items() if index is not None},
@@ -174,7 +178,8 @@ def text_ingredients(
         raise _not_attributed(order, module, error) from None
     with torch.no_grad():
         outputs = module(**{name: value[None] for name, value in inputs.items()}).logits.shape[1]
-        most = _most_tokens(order, module, inputs, spec.max_tokens)
+        wanted = [order.settings.max_tokens, *(limit for limit in limits[:2] if limit is not None and limit > 0)]
+        most = _most_tokens(order, module, inputs, min(wanted))
     if outputs != len(labels):
         raise CheckpointError(f"{order.model} has {outputs} outputs and {len(labels)} labels; give one label an output")
     architecture = {k: v for k, v in json.loads(config.to_json_string(use_diff=False)).items() if k not in _WITHOUT}
@@ -278,7 +283,12 @@ class SequenceClassifiers:
             )
         check_report(report, folder)
         tokenizer = read_tokenizer(order.tokenizer or folder)
-        labels = order.labels or [str(config.id2label[index]) for index in range(config.num_labels)]
+        named = config.id2label or {}
+        if order.labels is None and not all(index in named for index in range(config.num_labels)):
+            raise CheckpointError(
+                f"{folder}: id2label of its config.json has gaps; name the outputs with --labels FILE"
+            )
+        labels = order.labels or [str(named[index]) for index in range(config.num_labels)]
         segments = "token_type_ids" in tokenizer.model_input_names
         module = in_batches(module)
         return text_ingredients(order, module, config, tokenizer, labels, segments=segments, own_vocabulary=False)
