@@ -157,11 +157,11 @@ def text_ingredients(
     _check_vocabulary(order, module, backend.get_vocab(), own_vocabulary)
     named = {"pad": tokenizer.pad_token_id, "unk": tokenizer.unk_token_id, "mask": tokenizer.mask_token_id}
     named["period"] = backend.token_to_id(".")
-    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None), LONGEST_PROBE]
-    own = min(limit for limit in limits if limit is not None and limit > 0)
+    stated = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
+    limits = [limit for limit in stated if limit is not None and limit > 0]
     spec = TextSpec(
         tokenizer=backend.to_str(),
-        max_tokens=own,
+        max_tokens=min([*limits, LONGEST_PROBE]),
         segments=segments,
         layer=EmbeddingLayer("", 0),
         tokens={name: index for name, index in named.items() if index is not None},
@@ -178,8 +178,7 @@ def text_ingredients(
         raise _not_attributed(order, module, error) from None
     with torch.no_grad():
         outputs = module(**{name: value[None] for name, value in inputs.items()}).logits.shape[1]
-        wanted = [order.settings.max_tokens, *(limit for limit in limits[:2] if limit is not None and limit > 0)]
-        most = _most_tokens(order, module, inputs, min(wanted))
+        most = _most_tokens(order, module, inputs, min([*limits, order.settings.max_tokens]))
     if outputs != len(labels):
         raise CheckpointError(f"{order.model} has {outputs} outputs and {len(labels)} labels; give one label an output")
     architecture = {k: v for k, v in json.loads(config.to_json_string(use_diff=False)).items() if k not in _WITHOUT}
