@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -114,6 +114,12 @@ class Request(BaseModel, ABC):
         return get_args(cls.model_fields["format"].annotation)
 
     @classmethod
+    def choices(cls) -> dict[str, list[str]]:
+        """Return what each field can be that is one of a few words."""
+        words = {name: _words(field.annotation) for name, field in cls.model_fields.items() if name != "fields"}
+        return {name: of_field for name, of_field in words.items() if of_field}
+
+    @classmethod
     @abstractmethod
     def from_bytes(cls, body: bytes, content_type: str) -> dict[str, Any]:
         """Return the fields of a body that is not a form."""
@@ -158,6 +164,11 @@ class Request(BaseModel, ABC):
                 "max_evaluations",
             )
         return self
+
+
+def _words(annotation: Any) -> list[str]:
+    """Return the words of a Literal; none of anything else."""
+    return list(get_args(annotation)) if get_origin(annotation) is Literal else []
 
 
 def shorten(value: object, most: int = 60) -> Any:

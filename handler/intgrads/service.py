@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, Generic, get_args
+from typing import Any, Generic
 
 import torch
 from torch import nn
@@ -146,13 +146,14 @@ class Service(Generic[AnyClassifier]):
             "precisions": self.precisions(),
             "settings": self.settings.model_dump(exclude_none=True),
             "fields": {name: field.description for name, field in request.model_fields.items()},
+            "choices": request.choices(),
             "defaults": dict(self.network.defaults),
             "formats": list(request.formats()),
         }
 
     def precisions(self) -> list[Precision]:
         """Return the precisions that can be asked for and pay on this machine, float32 first."""
-        taken = get_args(self.network.request.model_fields["precision"].annotation) or ("float32",)
+        taken = self.network.request.choices()["precision"]
         paying = PRECISIONS if pays(self.device) else ("float32",)
         return [precision for precision in PRECISIONS if precision in taken and precision in paying]
 

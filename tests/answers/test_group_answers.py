@@ -197,6 +197,6 @@ def test_bad_groups_of_a_text(groups: Any, message: str) -> None:
 
 def test_one_tree_does_not_fit_two_texts() -> None:
     (reply,) = TEXTS.answer([json_call(sequence=["it is good", "it is bad"], groups="(S it is good)")])
-    refused(reply, 400, "its word 'good' stands where the text has 'bad'")
+    refused(reply, 400, "spans and a tree are of one text; with a list of texts send `words`")
     (reply,) = TEXTS.answer([json_call(sequence=["it is good", "it is bad"], groups="words", format="json")])
     assert [len(answer["groups"]) for answer in told(reply)["answers"]] == [9, 9]

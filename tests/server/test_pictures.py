@@ -171,6 +171,8 @@ def test_a_model_describes_itself(torchserve: TorchServe) -> None:
     assert description["input_size"] == [224, 224]
     assert description["transform"]["crop_pct"] == 0.875
     assert "n_steps" in description["fields"]
+    assert description["choices"]["baseline"] == ["black", "zero", "white", "mean", "blur", "noise"]
+    assert "gausslegendre" in description["choices"]["method"]
 
 
 def test_a_callers_describe_header_is_a_header_like_any_other(torchserve: TorchServe) -> None:

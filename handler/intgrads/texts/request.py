@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field
 
+from intgrads.errors import RequestError
 from intgrads.formats.encodings import UndrawnFormat
 from intgrads.request import FIELDS, FORMAT, Figure, Request, json_object
+from intgrads.settings import Settings
 from intgrads.texts.baselines import TextBaseline
 
 TextTensorField = Literal[
@@ -66,6 +68,12 @@ class TextRequest(Request):
         if "json" in content_type or (not content_type and body.lstrip()[:1] == b"{"):
             return json_object(body, cls)
         return {"data": body}
+
+    def check(self, settings: Settings) -> Self:
+        """Return the request if what it asks fits together; see :meth:`Request.check`."""
+        if self.several_inputs and self.groups not in (None, "words"):
+            raise RequestError("spans and a tree are of one text; with a list of texts send `words`", "groups")
+        return super().check(settings)
 
     @property
     def several_inputs(self) -> bool:
