@@ -29,6 +29,7 @@ from intgrads.errors import RequestError
 from intgrads.formats.encodings import Contents, encode
 from intgrads.integral.attribution import Attribution, PathIntegral
 from intgrads.integral.batches import integrate, is_out_of_memory
+from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
 from intgrads.reading import read_request
 from intgrads.request import Request
@@ -39,8 +40,8 @@ from intgrads.subject import AnyClassifier, Classifier, Clock, Integrand, Sent, 
 
 logger = logging.getLogger(__name__)
 
-JSON_BYTES = {"float32": 5, "bool": 7}
-"""Bytes of a number in JSON for each of its own, about: 20 characters for a float, ``false, `` for a bit."""
+JSON_GROWTH, JSON_GROWTH_OF_BITS = 5, 7
+"""Bytes in JSON for each of an array's own, about: 20 characters for a float32, ``false, `` for a bit."""
 
 
 @dataclass
@@ -66,6 +67,8 @@ class Job:
     """That is computed; float32 where the one that was asked for does not pay."""
     notes: list[str]
     targets: tuple[int, ...] | None
+    nodes: Nodes
+    """As each of its inputs has them."""
     sent: Sequence[Sent]
     subjects: list[Subject] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
@@ -252,25 +255,26 @@ class Service(Generic[AnyClassifier]):
                 "computed instead"
             )
             precision = "float32"
-        return Job(call.limit, request, precision, notes, targets, self.network.read(request, self.settings))
+        sent = self.network.read(request, self.settings)
+        return Job(call.limit, request, precision, notes, targets, request.nodes(), sent)
 
     def _check(self, job: Job) -> None:
         """Refuse an answer that could not be sent, as far as its size is known: before and after looking."""
         request, json = job.request, job.request.format == "json"
         step = 4 * sum(prod(sent.shape) for sent in job.sent if sent.shape is not None)
-        targets, steps = len(job.targets or (0,)), request.nodes().most
+        targets, steps = len(job.targets or (0,)), job.nodes.most
         sizes = {
             request.integral: targets * step,
             request.gradients: targets * steps * step,
             "intermediates": steps * step,
         }
-        size = sum(sizes.get(name, 0) for name in request.sent_tensors()) * (JSON_BYTES["float32"] if json else 1)
-        for subject in job.subjects:
-            arrays = [array for array in subject.shown.arrays(None) if array.large]
-            size += sum(array.values.nbytes * (JSON_BYTES[str(array.values.dtype)] if json else 1) for array in arrays)
+        size = sum(sizes.get(name, 0) for name in request.sent_tensors()) * (JSON_GROWTH if json else 1)
+        for array in (array for subject in job.subjects for array in subject.shown.arrays(None) if array.large):
+            growth = JSON_GROWTH_OF_BITS if array.values.dtype == bool else JSON_GROWTH
+            size += array.values.nbytes * (growth if json else 1)
         if job.limit is not None and size > job.limit.size:
             raise _over(job.limit, size)
-        if request.nodes().known_weights is None:
+        if job.nodes.known_weights is None:
             # Such gradients are held until their weights are known, whether they are sent or not.
             size = max(size, sizes[request.gradients])
         if size > self.settings.max_answer_mb * 2**20:
