@@ -54,7 +54,6 @@ class Part:
     forward: nn.Module
     integral: PathIntegral
     failure: RequestError | None = None
-    told: Integral | None = None
 
 
 @dataclass
@@ -180,7 +179,7 @@ class Service(Generic[AnyClassifier]):
     def receive(self, calls: Sequence[Call]) -> Batch:
         """Read what was sent, look at it, and check that it can be answered."""
         batch = Batch(len(calls), time.monotonic())
-        set_threads(self.settings.threads, self.workers())
+        set_threads(self.settings.threads, self.workers)
         in_time = self._clock(batch)
         for i, call in enumerate(calls):
             with _failing_alone(i, batch.replies):
@@ -302,13 +301,12 @@ class Service(Generic[AnyClassifier]):
 
     def _reply(self, job: Job, started: float) -> Reply:
         headers = {}
-        contents = [self._answer(job, part) for part in job.parts]
-        if contents:
-            deltas = [part.told.targets for part in job.parts if part.told]
-            headers["X-Intgrads-Convergence-Delta"] = ",".join(
-                f"{target.convergence_delta:.6g}" for targets in deltas for target in targets
-            )
-            headers["X-Intgrads-Evaluations"] = ",".join(str(part.told.evaluations) for part in job.parts if part.told)
+        answers = [self._answer(job, part) for part in job.parts]
+        contents = [content for content, _ in answers]
+        if answers:
+            deltas = [target.convergence_delta for _, integral in answers for target in integral.targets]
+            headers["X-Intgrads-Convergence-Delta"] = ",".join(f"{delta:.6g}" for delta in deltas)
+            headers["X-Intgrads-Evaluations"] = ",".join(str(integral.evaluations) for _, integral in answers)
         else:
             contents = [
                 answer(self.name, job.request, subject, [*job.notes, *subject.notes]) for subject in job.subjects
@@ -320,12 +318,12 @@ class Service(Generic[AnyClassifier]):
         headers["X-Intgrads-Seconds"] = f"{time.monotonic() - started:.3f}"
         return Reply(200, content_type, body, headers)
 
-    def _answer(self, job: Job, part: Part) -> Contents:
+    def _answer(self, job: Job, part: Part) -> tuple[Contents, Integral]:
         if part.failure is not None and not part.integral.complete:
             raise part.failure
         attribution = part.integral.finish()
         _check_finite(attribution, job.request)
-        part.told = integral_info(
+        told = integral_info(
             job.request,
             attribution,
             part.integrand.labels,
@@ -333,9 +331,10 @@ class Service(Generic[AnyClassifier]):
             precision=job.precision,
             outputs=self.network.outputs,
         )
-        warnings = integral_warnings(job.request, part.told, self.settings.max_evaluations)
-        attributed = Attributed(part.integrand, part.integral.path, attribution, part.told)
-        return answer(self.name, job.request, part.subject, [*job.notes, *part.subject.notes, *warnings], attributed)
+        warnings = integral_warnings(job.request, told, self.settings.max_evaluations)
+        attributed = Attributed(part.integrand, part.integral.path, attribution, told)
+        notes = [*job.notes, *part.subject.notes, *warnings]
+        return answer(self.name, job.request, part.subject, notes, attributed), told
 
     def _rows(self, forward: nn.Module, shape: tuple[int, ...]) -> int:
         """Return how many points of a shape a batch may have."""

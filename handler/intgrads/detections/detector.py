@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from intgrads.detections.instances import Instances
 from intgrads.detections.request import DetectionRequest
@@ -21,9 +21,9 @@ from intgrads.integral.groups import GroupFamily
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.pictures.decoding import Picture
-from intgrads.pictures.sent import by_pixel, ends, family_of, make_groups, read_picture, threshold
+from intgrads.pictures.sent import by_pixel, ends, make_family, notes_of, read_picture, threshold
 from intgrads.pictures.shown import ShownPicture
-from intgrads.pictures.transform import PictureSpec, View
+from intgrads.pictures.transform import PictureSpec
 from intgrads.request import Request
 from intgrads.settings import Settings
 from intgrads.subject import Clock, Integrand, Subject
@@ -119,21 +119,19 @@ class SearchedPicture:
             self.picture, threshold(request, self.settings), self.settings.max_answer_mb, in_time
         )
         view = self.spec.view(self.picture.size)
-        notes = list(self.picture.notes) + ([view.told()] if view.changes else [])
+        notes = notes_of(self.picture, view)
         told = None if request.segment is False else found
         if request.target_instance is None:
             return Subject(None, ShownPicture(request, self.picture, view, told, None), tuple(notes))
         k = self._chosen(found, request.target_instance)
-        groups = make_groups(request, self.picture, self.spec, self.settings, found)
-        if groups is not None:
-            notes += groups.notes
-        family = None if groups is None else family_of(groups, request.group_pixels)
+        pixels = self.spec.resize(self.picture)
+        family, about_groups = make_family(request, pixels, view, self.settings, found)
         in_time()
         more = {"target_instance": k, "target": request.target}
         return Subject(
-            self._integrand(found, k, family, view),
+            self._integrand(found, k, family, *ends(request, pixels, self.spec, view)),
             ShownPicture(request, self.picture, view, told, family, more),
-            tuple(notes),
+            (*notes, *about_groups),
         )
 
     @staticmethod
@@ -153,8 +151,9 @@ class SearchedPicture:
             )
         return k
 
-    def _integrand(self, found: Instances, k: int, family: GroupFamily | None, view: View) -> Integrand:
-        x, baseline = ends(self.request, self.picture, self.spec, view)
+    def _integrand(
+        self, found: Instances, k: int, family: GroupFamily | None, x: Tensor, baseline: Tensor
+    ) -> Integrand:
         place = found.places.place(k)
         if self.request.target == "class":
 

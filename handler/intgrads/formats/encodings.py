@@ -148,7 +148,8 @@ def _flat(contents: Sequence[dict[str, Any]], several: bool) -> dict[str, Any]:
 
 def _safetensors(contents: Sequence[Contents], several: bool) -> list[bytes]:
     metadata = _flat([{"info": json.dumps(one.info)} for one in contents], several)
-    return _in_order(save_safetensors(_flat([one.tensors for one in contents], several), metadata))
+    saved = save_safetensors(_flat([one.tensors for one in contents], several), metadata)
+    return _in_order(saved) if several else [saved]
 
 
 def _in_order(saved: bytes) -> list[bytes]:

@@ -13,7 +13,7 @@ from intgrads.outputs import Outputs
 from intgrads.pictures.decoding import Picture
 from intgrads.pictures.objects import Finder
 from intgrads.pictures.request import ImageRequest
-from intgrads.pictures.sent import by_pixel, ends, family_of, find_objects, make_groups, read_picture
+from intgrads.pictures.sent import by_pixel, ends, find_objects, make_family, notes_of, read_picture
 from intgrads.pictures.shown import ShownPicture
 from intgrads.pictures.transform import PictureSpec
 from intgrads.request import Request
@@ -95,17 +95,15 @@ class SentPicture:
         """Find its objects and make its groups, as far as they are asked for, and the ends of the path."""
         spec, request = self.network.picture, self.request
         view = spec.view(self.picture.size)
-        notes = list(self.picture.notes) + ([view.told()] if view.changes else [])
+        notes = notes_of(self.picture, view)
         found = find_objects(self.network.finder, request, self.picture, self.settings, in_time)
         if request.score_threshold is not None and found is None:
             notes.append("`score_threshold` was not used: nothing was looked for")
         in_time()
-        groups = make_groups(request, self.picture, spec, self.settings, found)
-        if groups is not None:
-            notes += groups.notes
+        pixels = spec.resize(self.picture)
+        family, about_groups = make_family(request, pixels, view, self.settings, found)
         in_time()
-        family = None if groups is None else family_of(groups, request.group_pixels)
-        x, baseline = ends(request, self.picture, spec, view)
+        x, baseline = ends(request, pixels, spec, view)
         return Subject(
             Integrand(
                 bind=lambda module: module,
@@ -116,5 +114,5 @@ class SentPicture:
                 family=family,
             ),
             ShownPicture(request, self.picture, view, None if request.segment is False else found, family),
-            tuple(notes),
+            (*notes, *about_groups),
         )

@@ -6,6 +6,7 @@ import base64
 import binascii
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from intgrads.errors import RequestError
@@ -59,22 +60,44 @@ def threshold(request: ImageRequest, settings: Settings) -> float:
     return settings.score_threshold if request.score_threshold is None else request.score_threshold
 
 
-def make_groups(
-    request: ImageRequest, picture: Picture, spec: PictureSpec, settings: Settings, found: Objects | None
-) -> PictureGroups | None:
-    """Return the groups that were asked for, at the network's size.
+def notes_of(picture: Picture, view: View) -> list[str]:
+    """Return what was changed of a picture on its way to the network."""
+    return [*picture.notes, *([view.told()] if view.changes else [])]
+
+
+def make_family(
+    request: ImageRequest, pixels: NDArray[np.uint8], view: View, settings: Settings, found: Objects | None
+) -> tuple[GroupFamily | None, list[str]]:
+    """Return the groups that were asked for and the whole picture, at the network's size, and notes on them.
+
+    Parameters
+    ----------
+    request : ImageRequest
+    pixels : ndarray, (H, W, 3), uint8
+        What the network sees.
+    view : View
+        What that is of the sent picture.
+    settings : Settings
+    found : Objects or None
+        Of the sent picture.
 
     Raises
     ------
     RequestError
         If there are no such groups.
     """
+    groups = _groups(request, pixels, view, settings, found)
+    return (None, []) if groups is None else (_family(groups, request.group_pixels), groups.notes)
+
+
+def _groups(
+    request: ImageRequest, pixels: NDArray[np.uint8], view: View, settings: Settings, found: Objects | None
+) -> PictureGroups | None:
     groups = request.groups
     if groups is None:
         return None
-    view = spec.view(picture.size)
     if groups == "superpixels":
-        return superpixels(spec.resize(picture), request.superpixel_method, request.n_superpixels, view.inside)
+        return superpixels(pixels, request.superpixel_method, request.n_superpixels, view.inside)
     if groups == "segments":
         if found is None:
             raise RequestError("this archive has no TensorMask to find segments; ask for superpixels", "groups")
@@ -88,7 +111,7 @@ def make_groups(
     return callers_groups(groups, view)
 
 
-def family_of(groups: PictureGroups, pixels: bool) -> GroupFamily:
+def _family(groups: PictureGroups, pixels: bool) -> GroupFamily:
     """Return groups and the whole picture, with or without each single pixel."""
     masks = np.concatenate([groups.masks, np.ones_like(groups.masks[:1])])
     return GroupFamily(
@@ -100,13 +123,12 @@ def family_of(groups: PictureGroups, pixels: bool) -> GroupFamily:
     )
 
 
-def ends(request: ImageRequest, picture: Picture, spec: PictureSpec, view: View) -> tuple[Tensor, Tensor]:
-    """Return the picture and its baseline as the network takes them, (3, H, W).
+def ends(request: ImageRequest, pixels: NDArray[np.uint8], spec: PictureSpec, view: View) -> tuple[Tensor, Tensor]:
+    """Return what the network sees of a picture, (H, W, 3), and its baseline as it takes them, (3, H, W).
 
     Padding is the same in both and carries no attribution: a baseline is one of the picture, and is made of the
     picture alone.
     """
-    pixels = spec.resize(picture)
     x = spec.normalise(pixels)
     start = image_baseline(request.baseline, pixels[view.inside], request.seed)
     baseline = x.clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +12,17 @@ MOST_ROWS = 1024
 """Largest batch, however small the network."""
 
 
-def set_threads(threads: int, workers: int) -> None:
+def set_threads(threads: int, workers: Callable[[], int]) -> None:
     """Set the CPU threads of this process.
 
     Parameters
     ----------
     threads : int
         0 shares the machine's cores among the workers: two with all cores each are slower than either alone.
-    workers : int
-        Processes that compute on this machine's cores, this one among them.
+    workers : callable
+        Counts the processes that compute on this machine's cores, this one among them; called only for 0.
     """
-    wanted = threads or max(1, _cores() // workers)
+    wanted = threads or max(1, _cores() // workers())
     if torch.get_num_threads() != wanted:
         torch.set_num_threads(wanted)
 

@@ -196,10 +196,10 @@ def check_words_alone(
     """
     text = inputs["input_ids"]
     every_other = torch.arange(len(text), device=text.device) % 2 == 1
+    forward = FromEmbeddings(network, layer, inputs)
+    x, others = _embed_and_others(forward, None)
     for name, token in tokens.items():
         more = f"from the text to the baseline {name!r} more than its words would change: "
-        forward = FromEmbeddings(network, layer, inputs)
-        x, others = _embed_and_others(forward, None)
         baseline, others_then = _embed_and_others(forward, token)
         if torch.equal(baseline, x):
             raise ValueError("its words come from elsewhere than from the table of words that it names")
