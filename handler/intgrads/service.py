@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
@@ -34,7 +34,7 @@ from intgrads.integral.path import StraightPath
 from intgrads.reading import read_request
 from intgrads.request import Request
 from intgrads.settings import Settings
-from intgrads.speed.devices import MOST_ROWS, OnDevice, chunk_rows, memory_of_a_row, set_threads
+from intgrads.speed.devices import MOST_ROWS, OnDevice, RowMemory, chunk_rows, memory_of_a_row, set_threads
 from intgrads.speed.precision import PRECISIONS, Precision, at_precision, pays
 from intgrads.subject import AnyClassifier, Classifier, Clock, Integrand, Sent, Subject
 
@@ -97,6 +97,8 @@ class Service(Generic[AnyClassifier]):
         Where the network is.
     copies : sequence of (nn.Module, torch.device)
         Copies of its module on further devices, which share its work.
+    operators : mapping of str to str, optional
+        Which way of computing each layer was found fastest.
     workers : callable
         Counts the processes that share this machine's cores with this one, itself among them.
     """
@@ -109,6 +111,7 @@ class Service(Generic[AnyClassifier]):
         device: torch.device,
         *,
         copies: Sequence[tuple[nn.Module, torch.device]] = (),
+        operators: Mapping[str, str] | None = None,
         workers: Callable[[], int] = lambda: 1,
     ) -> None:
         self.name = name
@@ -116,9 +119,10 @@ class Service(Generic[AnyClassifier]):
         self.settings = settings
         self.device = device
         self.copies = list(copies)
+        self.operators = dict(operators or {})
         self.workers = workers
         self.chunk_rows = MOST_ROWS
-        self._row_memory: dict[tuple[type[nn.Module], tuple[int, ...]], int] = {}
+        self._row_memory: dict[tuple[type[nn.Module], tuple[int, ...]], RowMemory] = {}
         self._rounded: dict[tuple[int, Precision], nn.Module] = {}
         if network.shape is not None:
             self._rows(network.module, network.shape)
@@ -128,10 +132,17 @@ class Service(Generic[AnyClassifier]):
         """Load the archive that was unpacked in a directory onto a device, or those that its settings name."""
         settings = Settings.model_validate(read_manifest(directory)["settings"])
         devices = [torch.device(name) for name in settings.devices or ()] or [device]
+        set_threads(settings.threads, workers)  # as many as will compute: ways are measured with them
         archive, *others = [open_archive(directory, one) for one in devices]
         copies = [(other.network.module, one) for other, one in zip(others, devices[1:], strict=True)]
         return Service[Classifier](
-            archive.model, archive.network, archive.settings, devices[0], copies=copies, workers=workers
+            archive.model,
+            archive.network,
+            archive.settings,
+            devices[0],
+            copies=copies,
+            operators=archive.operators,
+            workers=workers,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -146,6 +157,7 @@ class Service(Generic[AnyClassifier]):
             **self.network.describe(),
             "device": str(self.device),
             "precisions": self.precisions(),
+            "operators": self.operators,
             "settings": self.settings.model_dump(exclude_none=True),
             "fields": {name: field.description for name, field in request.model_fields.items()},
             "choices": request.choices(),
@@ -341,7 +353,7 @@ class Service(Generic[AnyClassifier]):
         kind = type(forward), shape
         if kind not in self._row_memory:
             self._row_memory[kind] = memory_of_a_row(forward, shape, self.device)
-        return min(self.chunk_rows, chunk_rows(self.settings.memory_budget_mb, self._row_memory[kind]))
+        return min(self.chunk_rows, chunk_rows(self.settings.memory_budget_mb, self._row_memory[kind], self.device))
 
     def _module(self, place: int, precision: Precision) -> nn.Module:
         """Return the network, or a copy of it, at a precision, which is made at the first request for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
@@ -24,6 +25,12 @@ Size = Annotated[tuple[int, int], BeforeValidator(_split)]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
 Devices = Annotated[tuple[Device, ...], BeforeValidator(_split), Field(min_length=1)]
 
+
+def _read(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+
+
+Chosen = Annotated[dict[str, str], BeforeValidator(_read)]
 
 OF_KINDS = {
     "input_size": ("picture",),
@@ -69,6 +76,11 @@ class Settings(BaseModel):
         600, ge=1, description="seconds that one request may compute before it is answered with an error"
     )
     threads: int = Field(0, ge=0, description="CPU threads of a worker; 0 shares the cores among the workers")
+    operators: Literal["measured", "plain"] | Chosen = Field(
+        "measured",
+        description="how layers are computed on a CPU: the ways `measured` to be fastest as the first worker loads, "
+        "`plain`, all as PyTorch has them, or the JSON object that `describe` tells of another server",
+    )
     devices: Devices | None = Field(
         None, description="devices to spread the steps of a request over, as cuda:0,cuda:1; else the worker's own"
     )

@@ -13,6 +13,7 @@ from torch import nn
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.settings import Settings
+from intgrads.speed.choices import Choices
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Stored:
         One for each output of its classifier.
     outputs : str
         What these are; see :mod:`intgrads.outputs`.
+    choices : Choices
+        How the layers of its classifier are computed.
     build : callable
         Builds its classifier, the weights loaded, in evaluation mode and frozen, on the CPU.
     """
@@ -41,4 +44,5 @@ class Stored:
     device: torch.device
     labels: Labels
     outputs: Outputs
+    choices: Choices
     build: Callable[[], nn.Module]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from intgrads.networks.lanet import ARCHITECTURES, LaNet
 from intgrads.speed import comparison, preparation
+from intgrads.speed.choices import Choices
 from intgrads.speed.preparation import prepare
-from intgrads.speed.products import replace_linear
 from shared.sameness import with_statistics
 from shared.toys import small_network
 from torch import Tensor, nn
@@ -83,14 +83,14 @@ def test_networks_that_two_noisy_rows_did_not_tell_apart(
 ) -> None:
     torch.manual_seed(2)
     plain = with_statistics(kind()).float()
-    assert passed_once(plain, preparation._prepared(plain, SHAPE, CPU))
+    assert passed_once(plain, preparation._prepared(plain, SHAPE, CPU, Choices(measure=False)))
     with caplog.at_level(logging.WARNING):
         served = prepare(plain, SHAPE, CPU)
     assert words in caplog.text
     assert type(served) is kind
 
 
-@pytest.mark.parametrize("step", ["fold", "replace_linear", "replace_small_convolutions"])
+@pytest.mark.parametrize("step", ["fold", "replace_group_norm", "replace_convolutions"])
 @pytest.mark.parametrize("mistake", [1.01, 1 + 1e-6])
 def test_a_step_that_is_wrong_by_little_is_found(
     step: str, mistake: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -106,7 +106,7 @@ def test_a_step_that_is_wrong_by_little_is_found(
     plain = small_network().eval()
     monkeypatch.setattr(preparation, step, wrong)
     if mistake == 1.01:
-        assert passed_once_on_small(plain, preparation._prepared(plain, (3, 8, 10), CPU))
+        assert passed_once_on_small(plain, preparation._prepared(plain, (3, 8, 10), CPU, Choices(measure=False)))
     prepare(plain, (3, 8, 10), CPU)
     assert "other outputs" in caplog.text
 
@@ -120,15 +120,13 @@ def passed_once_on_small(plain: nn.Module, prepared: nn.Module) -> bool:
 def test_what_only_float32_computes_is_held_to_the_plain_networks_rounding(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """OneDNN's products run in float32 alone, so that no comparison in float64 sees them."""
+    """OneDNN's products run in float32 alone, so that no comparison of the network in float64 sees them."""
 
-    def wrong(module: nn.Module) -> None:
-        replace_linear(module)
-        if next(module.parameters()).dtype == torch.float32:
-            with torch.no_grad():
-                next(p for p in module.parameters() if p.dim() > 1).mul_(1.05)
+    def wrong(module: nn.Module, _: object) -> None:
+        with torch.no_grad():
+            next(p for p in module.parameters() if p.dim() > 1).mul_(1.05)
 
-    monkeypatch.setattr(preparation, "replace_linear", wrong)
+    monkeypatch.setattr(preparation, "choose_products", wrong)
     prepare(small_network().eval(), (3, 8, 10), CPU)
     assert "other outputs" in caplog.text
 
@@ -157,12 +155,35 @@ def test_outputs_that_are_never_finite_are_told_as_that(
     assert "its outputs are not finite numbers" in caplog.text
 
 
-def test_networks_too_large_for_a_copy_in_float64_are_compared_in_float32(
+def test_networks_too_large_for_a_copy_in_float64_are_compared_layer_by_layer(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(comparison, "MOST_PARAMETERS", 0)
-    prepare(small_network().eval(), (3, 8, 10), CPU)
+    plain = small_network().eval()
+    before = {name: value.clone() for name, value in plain.state_dict().items()}
+    prepared = prepare(plain, (3, 8, 10), CPU)
     assert "served as it came" not in caplog.text
+    assert type(prepared) is not type(plain)
+    for network in (plain, prepared):
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert all(torch.equal(before[name], value) for name, value in plain.state_dict().items())
     torch.manual_seed(2)
     prepare(with_statistics(Gated()).float(), SHAPE, CPU)
+    assert "other outputs" in caplog.text
+
+
+def test_a_mistake_of_a_thousandth_in_a_network_too_large_to_copy(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(comparison, "MOST_PARAMETERS", 0)
+    right = preparation.fold
+
+    def wrong(module: nn.Module) -> nn.Module:
+        folded = right(module)
+        with torch.no_grad():
+            next(p for p in folded.parameters() if p.dim() > 1).mul_(1.001)
+        return folded
+
+    monkeypatch.setattr(preparation, "fold", wrong)
+    prepare(small_network().eval(), (3, 8, 10), CPU)
     assert "other outputs" in caplog.text

@@ -5,10 +5,11 @@ import copy
 import pytest
 import timm
 import torch
-from intgrads.speed.convolutions import Convolution, replace_convolutions
+from intgrads.speed.convolutions import Convolution, frozen, replace_convolutions
 from intgrads.speed.devices import memory_of_a_row
 from intgrads.speed.precision import at_precision
 from intgrads.speed.preparation import prepare
+from shared.choices import Preferring
 from shared.sameness import assert_same
 from torch import nn
 
@@ -41,8 +42,8 @@ def test_it_keeps_nothing() -> None:
     replace_convolutions(ours)
     device, shape = torch.device("cpu"), (4, 9, 9)
     row = 4 * 9 * 9 * 4
-    assert memory_of_a_row(plain, shape, device) == row + 6 * 7 * 7 * 4
-    assert memory_of_a_row(ours, shape, device) == row, "the row itself is the least that is counted"
+    assert memory_of_a_row(plain, shape, device).saved == row + 6 * 7 * 7 * 4
+    assert memory_of_a_row(ours, shape, device).saved == row, "the row itself is the least that is counted"
 
 
 @pytest.mark.parametrize("precision", ["float32", "hybrid"])
@@ -62,7 +63,7 @@ def test_networks_of_timm_keep_less(name: str) -> None:
     plain = timm.create_model(name, num_classes=5).eval().requires_grad_(False)
     device, shape = torch.device("cpu"), (3, 64, 64)
     prepared = prepare(plain, shape, device)
-    assert memory_of_a_row(prepared, shape, device) < 0.7 * memory_of_a_row(plain, shape, device)
+    assert memory_of_a_row(prepared, shape, device).saved < 0.7 * memory_of_a_row(plain, shape, device).saved
     assert_same(copy.deepcopy(plain).double(), prepare(plain.double(), shape, device), torch.randn(2, *shape))
 
 
@@ -79,3 +80,30 @@ def test_others_stay() -> None:
     network = nn.Sequential(*layers)
     replace_convolutions(network)
     assert list(network) == layers
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_other_ways_of_computing_it_are_the_plain_one(name: str) -> None:
+    """OneDNN's convolution asked for by name, and the gradient by a convolution with the turned kernel."""
+    x = torch.randn(3, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    plain, ours = LAYERS[name].float().requires_grad_(False), frozen(LAYERS[name].float())
+    choices = Preferring("onednn", "turned")
+    ours.choose(choices, x)
+    assert ours.by_onednn
+    assert (ours.turned is not None) == (ours.stride == (1, 1)) == ("backward" in "".join(choices.made))
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        points = x.clone(memory_format=memory_format).requires_grad_()
+        expected, found = plain(points), ours(points)
+        torch.testing.assert_close(found, expected)
+        slopes = [torch.autograd.grad(y, points, torch.cos(y.detach()))[0] for y in (found, expected)]
+        torch.testing.assert_close(*slopes)
+    if ours.turned is not None:
+        ours.turned = ours.turned.double()
+    assert_same(nn.Sequential(plain.double(), nn.Flatten()), nn.Sequential(ours.double(), nn.Flatten()), x)
+
+
+def test_a_kernel_wider_than_its_padding_allows_is_not_turned() -> None:
+    """A 1 x 1 kernel with padding crops the gradient, which no convolution does."""
+    layer = frozen(nn.Conv2d(4, 6, 1, padding=1))
+    layer.choose(Preferring("turned"), torch.randn(2, 4, 5, 5))
+    assert layer.turned is None

@@ -67,6 +67,10 @@ def test_bfloat16_rounds_everything() -> None:
 )
 @pytest.mark.parametrize("precision", ["hybrid", "bfloat16"])
 def test_every_kind_of_layer(layer: nn.Module, precision: Precision) -> None:
+    torch.manual_seed(0)
+    for part in layer.modules():
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()
     module = prepare(nn.Sequential(layer, nn.Flatten(), nn.Tanh()).eval(), (8, 6, 6), torch.device("cpu"))
     x = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     expected = torch.autograd.grad(module(x).sum(), x)[0]

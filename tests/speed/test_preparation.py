@@ -5,6 +5,7 @@ import timm
 import torch
 from intgrads.speed.preparation import prepare
 from intgrads.speed.products import Product
+from shared.choices import Preferring
 from shared.sameness import assert_same, with_statistics
 from shared.toys import small_network
 
@@ -36,7 +37,8 @@ def test_networks_of_timm(name: str, size: int, caplog: pytest.LogCaptureFixture
 def test_in_float32_too() -> None:
     """OneDNN's products are float32's; the plain network in float64 is the truth."""
     plain = with_statistics(timm.create_model("resnetv2_50x1_bit", num_classes=5)).float()
-    prepared = prepare(plain, (3, 32, 32), CPU)
+    wanted = Preferring("product of maps", "product of pixels", "packed", "turned", "onednn", "blocks")
+    prepared = prepare(plain, (3, 32, 32), CPU, wanted)
     assert sum(isinstance(layer, Product) for layer in prepared.modules()) > 20
     x = torch.randn(2, 3, 32, 32)
     expected = plain.double()(x.double())
@@ -50,3 +52,12 @@ def test_the_plain_network_is_left_alone() -> None:
     assert not any(p.requires_grad for p in prepared.parameters())
     assert all(torch.equal(before[name], value) for name, value in plain.state_dict().items())
     assert not [layer for layer in plain.modules() if isinstance(layer, Product)]
+
+
+def test_a_network_that_is_slower_prepared_is_served_as_it_came() -> None:
+    plain = small_network().eval()
+    choices = Preferring("plain")
+    served = prepare(plain, (3, 8, 10), CPU, choices)
+    assert type(served) is type(plain)
+    assert choices.made["the whole network"] == "plain"
+    assert not any(p.requires_grad for p in served.parameters())

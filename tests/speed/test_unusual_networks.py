@@ -147,7 +147,7 @@ def test_a_small_map_whose_weights_are_looked_at(caplog: pytest.LogCaptureFixtur
     assert "served as it came" not in caplog.text
 
 
-@pytest.mark.parametrize("step", ["fold", "replace_linear"])
+@pytest.mark.parametrize("step", ["fold", "choose_products"])
 @pytest.mark.parametrize("fails", [True, False])
 def test_a_step_that_goes_wrong_is_seen(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str, fails: bool
@@ -155,10 +155,10 @@ def test_a_step_that_goes_wrong_is_seen(
     """By failing, or by another function: the answers are right all the same, and the log says so."""
     right = getattr(preparation, step)
 
-    def wrong(module: nn.Module) -> object:
+    def wrong(module: nn.Module, *arguments: object) -> object:
         if fails:
             raise KeyError("some layer")
-        result = right(module)
+        result = right(module, *arguments)
         with torch.no_grad():
             next(p for p in (result or module).parameters() if p.dim() > 1).mul_(1.5)
         return result

@@ -8,6 +8,7 @@ of text. None of them is a program.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from intgrads.networks import FAMILIES, find_entry
 from intgrads.networks.family import Order
 from intgrads.outputs import check_outputs
 from intgrads.settings import Settings, without_part
+from intgrads.speed.choices import shared_choices
 from intgrads.stored import Stored
 from intgrads.subject import Classifier
 
@@ -33,11 +35,12 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive that was read: what its model is called, its network with weights, and its settings."""
+    """An archive that was read: its model's name, its network with weights, its settings, how layers are computed."""
 
     model: str
     network: Classifier
     settings: Settings
+    operators: Mapping[str, str]
 
 
 def write_archive(order: Order, directory: Path) -> list[str]:
@@ -97,20 +100,16 @@ def open_archive(directory: Path, device: torch.device = CPU) -> Archive:
         module.load_state_dict(load_file(directory / WEIGHTS), strict=True, assign=True)
         return module.eval().requires_grad_(False)
 
-    stored = Stored(
-        directory,
-        manifest,
-        Settings.model_validate(manifest["settings"]),
-        device,
-        Labels(json.loads((directory / LABELS).read_text(encoding="utf-8"))),
-        # Archives from before outputs were told apart hold classes of which one is true.
-        manifest.get("outputs", "softmax"),
-        build,
-    )
+    settings = Settings.model_validate(manifest["settings"])
+    labels = Labels(json.loads((directory / LABELS).read_text(encoding="utf-8")))
+    # Archives from before outputs were told apart hold classes of which one is true.
+    outputs = manifest.get("outputs", "softmax")
     network: Classifier | None = None
-    for kind in reversed(KINDS):
-        if kind.name in manifest:
-            network = kind.open(stored, network)
+    with shared_choices(directory, settings.operators) as choices:
+        stored = Stored(directory, manifest, settings, device, labels, outputs, choices, build)
+        for kind in reversed(KINDS):
+            if kind.name in manifest:
+                network = kind.open(stored, network)
     if network is None:
         raise ValueError(f"it holds no kind of input that is known here; it says {', '.join(manifest)}")
-    return Archive(manifest["model"], network, stored.settings)
+    return Archive(manifest["model"], network, settings, choices.made)

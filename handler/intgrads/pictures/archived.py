@@ -12,5 +12,5 @@ from intgrads.stored import Stored
 def open_pictures(stored: Stored, finder: Finder | None) -> ImageClassifier:
     """Return the classifier of an archive, prepared to run on its device, with what finds objects on its pictures."""
     picture = PictureSpec(**stored.manifest["picture"])
-    module = prepare(stored.build(), picture.shape, stored.device)
+    module = prepare(stored.build(), picture.shape, stored.device, stored.choices)
     return ImageClassifier(module, picture, stored.labels, finder, stored.outputs)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 MOST_ROWS = 1024
 """Largest batch, however small the network."""
+
+KEPT = 32 * 2**20
+"""Bytes of a tensor that Linux's allocator (glibc's mallopt, DEFAULT_MMAP_THRESHOLD_MAX) keeps for the next one.
+
+A larger one is given back to the system and comes anew, page by page, filled with zeros: up to half of the time.
+"""
 
 
 def set_threads(threads: int, workers: Callable[[], int]) -> None:
@@ -44,7 +51,23 @@ class OnDevice(nn.Module):
         return output.to(points.device)
 
 
-def memory_of_a_row(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> int:
+@dataclass(frozen=True)
+class RowMemory:
+    """What one row of a batch takes.
+
+    Attributes
+    ----------
+    saved : int
+        Bytes that autograd keeps of it for the backward pass.
+    largest : int
+        Bytes of the largest tensor among them.
+    """
+
+    saved: int
+    largest: int
+
+
+def memory_of_a_row(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> RowMemory:
     """Measure what one more row of a batch keeps in memory for its gradient.
 
     Parameters
@@ -57,9 +80,8 @@ def memory_of_a_row(module: nn.Module, shape: tuple[int, ...], device: torch.dev
 
     Returns
     -------
-    int
-        Bytes that autograd saves for the backward pass of one row, as counted by its own hooks during one forward
-        pass: the same on every device.
+    RowMemory
+        As counted by autograd's own hooks during one forward pass: the same on every device.
     """
     parameters = {tensor.untyped_storage().data_ptr() for tensor in (*module.parameters(), *module.buffers())}
     seen: dict[int, int] = {}
@@ -75,17 +97,21 @@ def memory_of_a_row(module: nn.Module, shape: tuple[int, ...], device: torch.dev
         # The output is held: it holds the graph, and so every storage counted keeps its address to the end.
         output = module(row)
     del output
-    return max(sum(seen.values()), row.nbytes)
+    return RowMemory(max(sum(seen.values()), row.nbytes), max([row.nbytes, *seen.values()]))
 
 
-def chunk_rows(memory_budget_mb: int, row: int) -> int:
+def chunk_rows(memory_budget_mb: int, row: RowMemory, device: torch.device) -> int:
     """Return how many rows a batch may have.
 
     Parameters
     ----------
     memory_budget_mb : int
         Memory for a batch, in MiB.
-    row : int
-        Bytes that a row saves. The backward pass and the operators' own buffers are taken to need as much again.
+    row : RowMemory
+        The backward pass and the operators' own buffers are taken to need as much again.
+    device : torch.device
     """
-    return max(1, min(MOST_ROWS, memory_budget_mb * 2**20 // (2 * row)))
+    rows = memory_budget_mb * 2**20 // (2 * row.saved)
+    if device.type == "cpu":
+        rows = min(rows, KEPT // row.largest)
+    return max(1, min(MOST_ROWS, rows))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from intgrads.speed.convolutions import Convolution, gradient_of_input
+from intgrads.speed.convolutions import Convolution, gradient_of_input, remade
 from intgrads.speed.layers import layers
 from intgrads.speed.products import Product, by_rows
 
@@ -67,20 +67,28 @@ def at_precision(module: nn.Module, precision: Precision) -> nn.Module:
     """
     if precision == "float32":
         return module
+    # A copy has these in the places of what they are made of.
+    instead: dict[int, Any] = {}
     if precision == "bfloat16":
-        rounded = copy.deepcopy(module).bfloat16()
+        for _, _, layer in layers(module):
+            if isinstance(layer, Product):
+                instead[id(layer)] = Product(layer.weight.bfloat16(), layer.bias)
+            elif isinstance(layer, Convolution):
+                instead[id(layer)] = remade(layer, layer.weight.bfloat16(), Convolution)
+        rounded = copy.deepcopy(module, instead).bfloat16()
         for parent, name, layer in layers(rounded):
             # On a CPU, PyTorch's group normalisation of bfloat16 takes several times that of float32.
             if isinstance(layer, nn.GroupNorm):
                 setattr(parent, name, Between(layer.float(), torch.float32))
         return Between(rounded, torch.bfloat16)
-    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-    hybrid = copy.deepcopy(module, shared)
-    for parent, name, layer in layers(hybrid):
+    instead.update((id(tensor), tensor) for tensor in (*module.parameters(), *module.buffers()))
+    for _, _, layer in layers(module):
         # Products are the cost of these; of a depthwise convolution it is memory.
         if type(layer) in (nn.Linear, Product) or (isinstance(layer, Convolution) and layer.groups == 1):
-            setattr(parent, name, _Hybrid(layer))
-    return hybrid
+            instead[id(layer)] = _Hybrid(layer)
+        elif isinstance(layer, Convolution):
+            instead[id(layer)] = layer
+    return copy.deepcopy(module, instead)
 
 
 class Between(nn.Module):

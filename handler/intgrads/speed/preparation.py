@@ -12,18 +12,22 @@ import logging
 import torch
 from torch import nn
 
+from intgrads.speed.choices import Choices
 from intgrads.speed.comparison import compare_prepared
 from intgrads.speed.convolutions import replace_convolutions
 from intgrads.speed.folding import fold
 from intgrads.speed.group_norm import replace_group_norm
-from intgrads.speed.products import replace_linear
-from intgrads.speed.small_maps import replace_small_convolutions
-from intgrads.speed.space_to_depth import replace_strided_convolutions
+from intgrads.speed.operators import choose_convolutions, choose_products, one_run
 
 logger = logging.getLogger(__name__)
 
+ROWS = 4
+"""Of the batch by which a prepared network is timed beside the plain one."""
 
-def prepare(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> nn.Module:
+
+def prepare(
+    module: nn.Module, shape: tuple[int, ...], device: torch.device, choices: Choices | None = None
+) -> nn.Module:
     """Return a network of the same function, made for speed.
 
     Parameters
@@ -34,36 +38,43 @@ def prepare(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> 
         Shape of one input, without the batch.
     device : torch.device
         Where it will run.
+    choices : Choices, optional
+        How its layers are computed; measured now by default.
 
     Returns
     -------
     nn.Module
-        In evaluation mode, parameters frozen, on the device. Where what was prepared fails or is not the same function,
-        that is logged, and it is the plain network.
+        In evaluation mode, parameters frozen, on the device. Where what was prepared fails, is not the same function or
+        is slower, that is logged, and it is the plain network.
     """
+    choices = choices or Choices()
+    plain = copy.deepcopy(module).eval().requires_grad_(False).to(device)
     try:
-        return compare_prepared(module, lambda plain: _prepared(plain, shape, device), shape)
+        prepared = compare_prepared(module, lambda one: _prepared(one, shape, device, choices), shape)
     except Exception as error:  # whatever a network does with its layers
         logger.warning("the network is served as it came, slower than others: %s: %s", type(error).__name__, error)
-        return copy.deepcopy(module).eval().requires_grad_(False).to(device)
+        return plain
+    networks = {"prepared": prepared, "plain": plain}
+    rows = torch.randn(ROWS, *shape, device=device).to(next(plain.parameters()).dtype)
+    return networks[choices.fastest("the whole network", {name: one_run(n, rows) for name, n in networks.items()})]
 
 
-def _prepared(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> nn.Module:
+def _prepared(module: nn.Module, shape: tuple[int, ...], device: torch.device, choices: Choices) -> nn.Module:
     prepared = fold(module).to(device)
     if device.type == "cpu":
         # oneDNN's convolutions and PyTorch's normalisations run faster over channels that lie together.
         for layer in prepared.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)
-        replace_small_convolutions(prepared, shape)
-        replace_strided_convolutions(prepared)
-        replace_linear(prepared)
+        if next(prepared.parameters()).dtype == torch.float32:
+            choose_convolutions(prepared, shape, choices)
+            choose_products(prepared, choices)
         replace_group_norm(prepared)
     replace_convolutions(prepared)
     return prepared
 
 
-def prepare_linear(module: nn.Module, device: torch.device) -> nn.Module:
+def prepare_linear(module: nn.Module, device: torch.device, choices: Choices | None = None) -> nn.Module:
     """Return a network of text, which sees inputs of any length and has nothing to fold, made for speed.
 
     Parameters
@@ -71,6 +82,8 @@ def prepare_linear(module: nn.Module, device: torch.device) -> nn.Module:
     module : nn.Module
         In evaluation mode. Changed in place.
     device : torch.device
+    choices : Choices, optional
+        How its layers are computed; measured now by default.
 
     Returns
     -------
@@ -79,5 +92,5 @@ def prepare_linear(module: nn.Module, device: torch.device) -> nn.Module:
     """
     module = module.requires_grad_(False).to(device)
     if device.type == "cpu":
-        replace_linear(module)
+        choose_products(module, choices or Choices())
     return module

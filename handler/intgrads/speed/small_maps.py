@@ -1,9 +1,9 @@
-"""Convolutions on maps of a few pixels become matrix products.
+"""Convolutions that are matrix products: of 1 × 1 pixels, and of maps of a few pixels.
 
-A network made for large pictures ends, on 32 × 32, in maps of 2 × 2 and 1 × 1 pixels, where most taps of a 3 × 3 kernel
-meet padding and a convolution's loops have nothing to run over. There the whole layer is one dense matrix from all its
-inputs to all its outputs; and a 1 × 1 convolution is a product over pixels, whatever its stride. Both are the same
-function of the same weights: only the order of the sums differs.
+A 1 × 1 convolution is a product over pixels, whatever its stride. And a network made for large pictures ends, on
+32 × 32, in maps of 2 × 2 and 1 × 1 pixels, where most taps of a 3 × 3 kernel meet padding and a convolution's loops
+have nothing to run over. There the whole layer is one dense matrix from all its inputs to all its outputs. Both are the
+same function of the same weights: only the order of the sums differs.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from intgrads.speed.convolutions import pads_with_zeros
 from intgrads.speed.products import Product
 
 MOST_GROWTH = 2.0
 """Largest dense matrix, in multiples of the kernel it replaces; beyond, what padding saves is lost in weights."""
 
-FEW_PIXELS = 4
-"""Largest map, in pixels, on which a product beats a 1 × 1 convolution of stride 1."""
+FEW_PIXELS = 16
+"""Largest map, in pixels, on which a product may beat a 1 × 1 convolution of stride 1."""
 
 
 class PixelProduct(nn.Module):
@@ -38,8 +37,9 @@ class PixelProduct(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', ⌈H/stride⌉, ⌈W/stride⌉), channels last."""
         rows, columns = self.stride
-        pixels = x[:, :, ::rows, ::columns].permute(0, 2, 3, 1).contiguous()
-        result: Tensor = self.product(pixels)
+        if rows > 1 or columns > 1:  # a slice of all is copied backward
+            x = x[:, :, ::rows, ::columns]
+        result: Tensor = self.product(x.permute(0, 2, 3, 1).contiguous())
         return result.permute(0, 3, 1, 2)
 
 
@@ -80,41 +80,31 @@ class MapProduct(nn.Module):
         return result.view(len(x), *self.size, -1).permute(0, 3, 1, 2)
 
 
-def replace_small_convolutions(module: nn.Module, shape: tuple[int, ...]) -> None:
-    """Replace, in place, each convolution that is faster as a product for inputs of one shape.
+def pixel_product(layer: nn.Conv2d, before: torch.Size) -> PixelProduct | None:
+    """Return a 1 × 1 convolution as a product of pixels, where it is strided or its map small.
+
+    Elsewhere a convolution does as well.
 
     Parameters
     ----------
-    module : nn.Module
-        In evaluation mode, parameters frozen.
-    shape : tuple of int
-        Shape of one input, without the batch.
+    layer : nn.Conv2d
+    before : torch.Size, (C, H, W)
+        Of its input.
     """
-    seen: dict[nn.Module, set[tuple[torch.Size, torch.Size]]] = {}
-
-    def see(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        if arguments:
-            seen.setdefault(layer, set()).add((arguments[0].shape[1:], output.shape[1:]))
-
-    hooks = [layer.register_forward_hook(see) for layer in module.modules() if type(layer) is nn.Conv2d]
-    weight = next(module.parameters())
-    with torch.no_grad():
-        module(torch.zeros(1, *shape, device=weight.device, dtype=weight.dtype))
-    for hook in hooks:
-        hook.remove()
-    for name, layer in list(module.named_modules()):
-        if isinstance(layer, nn.Conv2d) and len(seen.get(layer, ())) == 1:
-            product = _as_product(layer, *seen[layer].copy().pop())
-            if product is not None:
-                module.set_submodule(name, product)
+    fits = layer.kernel_size == (1, 1) and layer.padding == (0, 0) and layer.groups == 1
+    return PixelProduct(layer) if fits and (layer.stride != (1, 1) or before[1:].numel() <= FEW_PIXELS) else None
 
 
-def _as_product(layer: nn.Conv2d, before: torch.Size, after: torch.Size) -> nn.Module | None:
-    if layer.groups != 1 or not pads_with_zeros(layer):
+def map_product(layer: nn.Conv2d, before: torch.Size, after: torch.Size) -> MapProduct | None:
+    """Return a convolution as a product of whole maps, where these are small enough.
+
+    Parameters
+    ----------
+    layer : nn.Conv2d
+        It pads with zeros.
+    before, after : torch.Size, (C, H, W) and (C', H', W')
+        Of its input and output.
+    """
+    if layer.groups != 1 or before.numel() * after.numel() > MOST_GROWTH * layer.weight.numel():
         return None
-    if layer.kernel_size == (1, 1) and layer.padding == (0, 0):
-        strided, small = layer.stride != (1, 1), before[1:].numel() <= FEW_PIXELS
-        return PixelProduct(layer) if strided or small else None
-    if before.numel() * after.numel() <= MOST_GROWTH * layer.weight.numel():
-        return MapProduct(layer, (before[1], before[2]))
-    return None
+    return MapProduct(layer, (before[1], before[2]))
