@@ -377,7 +377,8 @@ def _check_finite(attribution: Attribution, request: Request) -> None:
                 "baseline" if name == "baseline" else request.input_field,
                 kind="NotFinite",
             )
-    if not torch.isfinite(attribution.integrated_gradients).all():
+    # The extremes alone are looked at: what is no number becomes both of them.
+    if not torch.isfinite(torch.stack(torch.aminmax(attribution.integrated_gradients))).all():
         raise RequestError(
             "the network's gradients are not finite numbers for this input and baseline; try another baseline",
             "baseline",
