@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from captum.attr import IntegratedGradients, LayerIntegratedGradients
@@ -94,10 +95,10 @@ def captum(case: Case, device: torch.device, delta: bool = True, batch: int | No
     assert isinstance(forward, FromEmbeddings)
     network = forward.network
     table = table_of_words(network)
-    ways = [
-        _captum(_of_layer(network, table), tokens, 0 * tokens, steps=case.steps, delta=delta, batch=batch),
-        _captum(_of_vectors(network), table(tokens), table(0 * tokens), steps=case.steps, delta=delta, batch=batch),
-    ]
+    how: dict[str, Any] = {"steps": case.steps, "delta": delta, "batch": batch}
+    ways = [_captum(_of_vectors(network), table(tokens), table(0 * tokens), **how)]
+    if not forward.layer.tokens_first:  # LayerIntegratedGradients takes XLNet's tokens, which come first, for inputs
+        ways.append(_captum(_of_layer(network, table), tokens, 0 * tokens, **how))
     taken = []
     for way in ways:
         way()

@@ -7,7 +7,8 @@ A real TorchServe on ports of its own, asked by clients on the same machine, who
   rest is TorchServe's and HTTP's.
 - ``server-load``: several clients, each sending its next request when the last was answered.
 - ``server-start``: until a worker is READY, and in a process of its own what loading takes: imports, unpacking, the
-  network with its weights, its preparation, and the comparison of what was prepared with the network as it came.
+  network with its weights, its preparation, the measuring that chooses how layers are computed, and the comparison of
+  what was prepared with the network as it came.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -285,15 +287,6 @@ def server_started(server: TorchServe, since: float) -> float:
     return max(since, time.perf_counter() - (time.time() - server.started()))
 
 
-OF_LOADING = {
-    "unpacking, s": [("zipfile", "extractall")],
-    "network and weights, s": [("archive", "build")],
-    "preparation, s": [("preparation", "_prepared"), ("preparation", "prepare_linear")],
-    "comparison, s": [("preparation", "prepare")],
-}
-"""The functions, by file and name, in which each part of loading passes."""
-
-
 def loading(archive: Path, threads: int) -> Row:
     """Return what loading an archive takes, part by part; for a process of its own."""
     torch.set_num_threads(threads)
@@ -304,14 +297,27 @@ def loading(archive: Path, threads: int) -> Row:
             file.extractall(folder)
         Service.load(Path(folder), torch.device("cpu"))
     whole = time.perf_counter() - started
-    spent: dict[tuple[str, str], float] = {}
-    for (path, _, name), (_, _, _, cumulative, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
-        spent[Path(path).stem, name] = spent.get((Path(path).stem, name), 0.0) + cumulative
-    parts = {title: sum(spent.get(place, 0.0) for place in places) for title, places in OF_LOADING.items()}
-    parts["comparison, s"] = max(0.0, parts["comparison, s"] - spent.get(("preparation", "_prepared"), 0.0))
-    rest = max(0.0, whole - sum(parts.values()))
-    told = {**parts, "rest, s": rest}
-    return {title: round(seconds, 1) for title, seconds in told.items()}
+    spent: Counter[tuple[str, str]] = Counter()
+    apart = 0.0
+    for (path, _, name), (*_, cumulative, callers) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        function = Path(path).stem, name
+        spent[function] += cumulative
+        if function == MEASURING:
+            apart += sum(of_caller[3] for (_, _, caller), of_caller in callers.items() if caller == "prepare")
+    prepared = spent["preparation", "_prepared"]
+    parts = {
+        "unpacking, s": spent["zipfile", "extractall"],
+        "network and weights, s": spent["archive", "build"],
+        "preparation, s": prepared + spent["preparation", "prepare_linear"] - (spent[MEASURING] - apart),
+        "measuring, s": spent[MEASURING],
+        "comparison, s": spent["comparison", "compare_prepared"] - prepared,
+    }
+    told = {**parts, "rest, s": whole - sum(parts.values())}
+    return {title: round(max(0.0, seconds), 1) for title, seconds in told.items()}
+
+
+MEASURING = "choices", "fastest"
+"""The file and the function in which ways of computing a layer are timed: within the preparation, or apart from it."""
 
 
 def importing() -> float:
