@@ -39,7 +39,7 @@ HOUSE = ("handler", "scripts", "benchmarks", "training")
 RESULTS = ROOT / "benchmarks" / "results"
 
 MEASURED = (
-    "speed", "precision", "equal_error", "equal_error-medians", "growth", "server-around", "server-load",
+    "speed", "precision", "equal_error-medians", "growth", "server-around", "server-load",
     "server-start", "faithfulness", "tensormask", "gpu",
 )  # fmt: skip
 """Tables of benchmarks: the benchmark's name, and after a hyphen which of its tables it is."""
@@ -186,7 +186,7 @@ def said_of(machine: Mapping[str, Any]) -> str:
     if "load" in machine:
         rest.append(f"load {machine['load'][0]} at the start")
     if "rounds" in machine:
-        rest.append(f"{machine['rounds']} rounds")
+        rest.append(f"{machine['rounds']} round" + "s" * (machine["rounds"] != 1))
     if "date" in machine:
         rest.append(machine["date"])
     return f"{said}; {', '.join(rest)}"
@@ -198,7 +198,9 @@ def figure(value: object) -> str:
         return f"{value['median']} ({value['low']}–{value['high']})"
     if value is None:
         return "–"
-    return str(value).replace("-", "−") if isinstance(value, (int, float)) else str(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).replace("-", "−") if isinstance(value, int | float) else str(value)
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -59,8 +59,10 @@ def measure(options: Options) -> Tables:
     """Return each input's figures, and their medians."""
     rows: list[Row] = []
     for model in ("demo-image", "demo-text"):
-        if options.wants(model) and not (options.tiny and model == "demo-image"):
-            for one in inputs(model, 1 if options.tiny else COUNT, options.device):
+        if options.tiny and model == "demo-image":
+            continue
+        for one in inputs(model, 1 if options.tiny else COUNT, options.device):
+            if options.wants(f"{model}: {one.name}"):
                 rows += of_input(model, one, options)
     return {"equal_error": rows, "equal_error-medians": medians(rows)}
 
