@@ -9,7 +9,9 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +62,7 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
             from intgrads.service import Service
 
             self.device = device_of(properties.get("gpu_id"))
-            self.service = Service.load(Path(properties["model_dir"]), self.device, workers)
+            self.service = Service.load(Path(properties["model_dir"]), self.device, workers_lately)
             logger.info("%s is ready on %s", context.model_name, self.device)
         except Exception as error:
             logger.exception("the model could not be loaded")
@@ -178,7 +180,7 @@ def device_of(gpu_id: int | None) -> torch.device:
 def workers() -> int:
     """Count the workers that share this machine: the Python processes that our parent, the server, has started.
 
-    Counted anew for each batch: TorchServe adds and removes workers while we run.
+    TorchServe adds and removes workers while we run.
     """
     try:
         siblings = psutil.Process(os.getppid()).children()
@@ -186,6 +188,16 @@ def workers() -> int:
         return 1
     own = _program(psutil.Process())
     return max(1, sum(_program(sibling) == own for sibling in siblings))
+
+
+def workers_lately() -> int:
+    """Count the workers, anew each second: the longer the machine's list of processes, the longer that takes."""
+    return _workers_at(int(time.monotonic()))
+
+
+@lru_cache(maxsize=1)
+def _workers_at(second: int) -> int:  # noqa: ARG001
+    return workers()
 
 
 def _program(process: psutil.Process) -> str:

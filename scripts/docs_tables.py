@@ -36,6 +36,14 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 HOUSE = ("handler", "scripts", "benchmarks", "training")
 """Folders whose files CONTRIBUTING lists."""
 
+RESULTS = ROOT / "benchmarks" / "results"
+
+MEASURED = (
+    "speed", "precision", "equal_error-medians", "growth", "server-around", "server-load",
+    "server-start", "faithfulness", "tensormask", "gpu",
+)  # fmt: skip
+"""Tables of benchmarks: the benchmark's name, and after a hyphen which of its tables it is."""
+
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 KINDS: Mapping[type[Request], str] = {
@@ -149,37 +157,50 @@ def house() -> str:
     return table(["file", "what it knows"], rows)
 
 
-def measured(name: str) -> list[dict[str, Any]]:
-    """Return what a benchmark found, as it is committed beside it."""
-    results: list[dict[str, Any]] = json.loads((ROOT / "benchmarks" / f"results.{name}.json").read_text())["results"]
-    return results
+def results(name: str) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Return what a table of a benchmark holds, and the machine it was measured on, of each kind of processor."""
+    found = []
+    for path in sorted(RESULTS.glob(f"{name.partition('-')[0]}.*.json"), reverse=True):
+        content = json.loads(path.read_text())
+        if content["tables"].get(name):
+            found.append((content["machine"], content["tables"][name]))
+    return found
 
 
-def faithfulness() -> str:
-    """Return how well orders of groups do under deletion and insertion."""
-    head = ["network", "family", "order", "inputs", "deletion", "insertion"]
-    rows = [
-        [f"`{row['network']}`", row["family"], row["order"], str(row["inputs"])]
-        + [f"{row[name]:.3f}".replace("-", "−") for name in head[4:]]
-        for row in measured("faithfulness")
-    ]
-    return table(head, rows)
+def measured(name: str) -> str:
+    """Return a table of a benchmark, for each kind of processor that it was run on."""
+    parts = []
+    for machine, rows in results(name):
+        head = list(rows[0])
+        parts += [f"{said_of(machine)}:", table(head, [[figure(row[column]) for column in head] for row in rows])]
+    return "\n\n".join(parts) or "*Not run yet.*"
 
 
-def precision() -> str:
-    """Return what less precision gives and costs."""
-    head = ["float32's time / its own", "error of IG", "rank correlation"]
-    rows = [[f"`{row['precision']}`", *(str(row[name]) for name in head)] for row in measured("precision")]
-    return table(["`precision`", *head], rows)
+def said_of(machine: Mapping[str, Any]) -> str:
+    """Return what a table was measured on."""
+    known = ", ".join(name.replace("_", " ") for name in machine["instructions"])
+    said = f"{machine['gpu']}, CUDA {machine['cuda']}" if "gpu" in machine else f"{machine['processor']} ({known})"
+    if machine["limits"]:
+        said += " limited by `" + " ".join(f"{name}={value}" for name, value in machine["limits"].items()) + "`"
+    rest = [f"{machine['threads']} thread" + "s" * (machine["threads"] != 1), f"PyTorch {machine['torch']}"]
+    if "load" in machine:
+        rest.append(f"load {machine['load'][0]} at the start")
+    if "rounds" in machine:
+        rest.append(f"{machine['rounds']} round" + "s" * (machine["rounds"] != 1))
+    if "date" in machine:
+        rest.append(machine["date"])
+    return f"{said}; {', '.join(rest)}"
 
 
-def speed() -> str:
-    """Return the times of our peers as multiples of ours."""
-    pairs = zip(measured("1-threads"), measured("2-threads"), strict=True)
-    found = [row for pair in pairs for row in pair]
-    head = list(found[0])
-    rows = [[str(row[name]) for name in head] for row in found]
-    return table([name.replace("predecessor", "earlier") for name in head], rows)
+def figure(value: object) -> str:
+    """Return a figure as a table shows it; of several rounds the median, with the lowest and the highest."""
+    if isinstance(value, dict):
+        return f"{value['median']} ({value['low']}–{value['high']})"
+    if value is None:
+        return "–"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).replace("-", "−") if isinstance(value, int | float) else str(value)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -191,9 +212,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "options": options,
     "house": house,
-    "faithfulness": faithfulness,
-    "precision": precision,
-    "speed": speed,
+    **{name: lambda name=name: measured(name) for name in MEASURED},  # type: ignore[misc]
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -40,6 +41,9 @@ def no_bool(value: object) -> object:
 
 WholeNumber = Annotated[int, BeforeValidator(no_bool)]
 Target = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=1000)]
+
+_rule = lru_cache(maxsize=32)(quadrature)
+"""Rules that were asked for: their nodes take milliseconds to compute, and most requests ask for the same."""
 
 FIELDS = "the tensors to send, a list of names; default all of them, and none in json"
 FORMAT = "the answer's format; default gzip, or as `Accept` says"
@@ -89,7 +93,7 @@ class Request(BaseModel, ABC):
     def nodes(self) -> Nodes:
         """Return the rule or the refinement that was asked for."""
         if self.tolerance is None:
-            return quadrature(self.method, self.n_steps)
+            return _rule(self.method, self.n_steps)
         return Refinement(self.tolerance, self.max_evaluations, self.n_steps)
 
     @property

@@ -80,6 +80,8 @@ class Batch:
 
     size: int
     started: float
+    integrating: float = 0.0
+    """Seconds that the network computed."""
     jobs: dict[int, Job] = field(default_factory=dict)
     replies: dict[int, Reply] = field(default_factory=dict)
 
@@ -211,6 +213,7 @@ class Service(Generic[AnyClassifier]):
         A failure is noted with each part it befell.
         """
         in_time = self._clock(batch)
+        started = time.monotonic()
         groups: dict[nn.Module, list[Part]] = {}
         parts = [part for job in batch.jobs.values() for part in job.parts]
         # Small requests first, so that those which are done at the deadline are answered.
@@ -230,12 +233,13 @@ class Service(Generic[AnyClassifier]):
                 failure = _told(error)
                 for part in group:
                     part.failure = failure
+        batch.integrating = time.monotonic() - started
 
     def replies(self, batch: Batch) -> list[Reply]:
         """Answer: what was integrated becomes the bytes that are sent."""
         for i, job in batch.jobs.items():
             with _failing_alone(i, batch.replies):
-                batch.replies[i] = self._reply(job, batch.started)
+                batch.replies[i] = self._reply(job, batch)
         return [batch.replies[i] for i in range(batch.size)]
 
     # ------------------------------------------------------------------ what they are made of
@@ -311,7 +315,7 @@ class Service(Generic[AnyClassifier]):
         forward = integrand.bind(self._module(0, job.precision))
         return Part(subject, integrand, job.precision, forward, integral)
 
-    def _reply(self, job: Job, started: float) -> Reply:
+    def _reply(self, job: Job, batch: Batch) -> Reply:
         headers = {}
         answers = [self._answer(job, part) for part in job.parts]
         contents = [content for content, _ in answers]
@@ -327,7 +331,8 @@ class Service(Generic[AnyClassifier]):
         size = sum(map(len, body))
         if job.limit is not None and size > job.limit.size:
             raise _over(job.limit, size)
-        headers["X-Intgrads-Seconds"] = f"{time.monotonic() - started:.3f}"
+        headers["X-Intgrads-Seconds"] = f"{time.monotonic() - batch.started:.4f}"
+        headers["X-Intgrads-Integration-Seconds"] = f"{batch.integrating:.4f}"
         return Reply(200, content_type, body, headers)
 
     def _answer(self, job: Job, part: Part) -> tuple[Contents, Integral]:
@@ -384,7 +389,8 @@ def _check_finite(attribution: Attribution, request: Request) -> None:
                 "baseline" if name == "baseline" else request.input_field,
                 kind="NotFinite",
             )
-    if not torch.isfinite(attribution.integrated_gradients).all():
+    # The extremes alone are looked at: what is no number becomes both of them.
+    if not torch.isfinite(torch.stack(torch.aminmax(attribution.integrated_gradients))).all():
         raise RequestError(
             "the network's gradients are not finite numbers for this input and baseline; try another baseline",
             "baseline",

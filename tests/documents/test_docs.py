@@ -11,6 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from docs_plots import PLOT, growth
 from docs_tables import BLOCK, HOUSE, TABLES, filled
 from docs_tables import PAGES as PAGES_WITH_TABLES
 from intgrads.detections.request import DetectionRequest
@@ -39,6 +40,10 @@ TEXT_PAGE = (ROOT / "docs" / "text.md").read_text()
 def test_tables_are_what_the_code_defines(page: Path) -> None:
     text = page.read_text()
     assert text == filled(text), "run `python scripts/docs_tables.py`"
+
+
+def test_plots_are_what_the_benchmarks_found() -> None:
+    assert PLOT.read_text() == growth(), "run `python scripts/docs_plots.py`"
 
 
 def test_every_table_stands_on_one_page() -> None:

@@ -31,6 +31,7 @@ INSTALLS = "installs packages; run_tests.sh installed the same ones from constra
 NOT_RUN = {
     "./quickstart.sh": "makes .venv and starts a server on port 8080, which a developer may be using",
     "./quickstart.sh stop": "stops the server that a developer may be using",
+    "python benchmarks/run.py speed precision": "takes an hour; test_benchmarks.py runs the smallest cases",
     "./run_tests.sh": "it is what runs this test",
     ". .venv/bin/activate": "changes the reader's shell alone",
     "python3.11 -m venv .venv": INSTALLS,

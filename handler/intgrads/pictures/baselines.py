@@ -16,7 +16,9 @@ ImageBaseline = Literal["black", "zero", "white", "mean", "blur", "noise"]
 IMAGE_BASELINES: tuple[str, ...] = get_args(ImageBaseline)
 
 
-def image_baseline(name: ImageBaseline, pixels: NDArray[np.uint8], seed: int = 0) -> NDArray[np.float32] | None:
+def image_baseline(
+    name: ImageBaseline, pixels: NDArray[np.uint8], seed: int = 0
+) -> NDArray[np.float32] | NDArray[np.uint8] | None:
     """Return the baseline of a picture, in pixel values.
 
     Parameters
@@ -32,7 +34,7 @@ def image_baseline(name: ImageBaseline, pixels: NDArray[np.uint8], seed: int = 0
 
     Returns
     -------
-    ndarray, (H, W, 3), float32, 0 … 255, or None
+    ndarray, (H, W, 3), 0 … 255, float32 or, where it has whole values alone, uint8; or None
         None for ``zero``: the caller takes zeros in the network's own units.
 
     Raises
@@ -44,9 +46,9 @@ def image_baseline(name: ImageBaseline, pixels: NDArray[np.uint8], seed: int = 0
     if name == "zero":
         return None
     if name == "black":
-        return np.zeros(shape, np.float32)
+        return np.zeros(shape, np.uint8)
     if name == "white":
-        return np.full(shape, 255, np.float32)
+        return np.full(shape, 255, np.uint8)
     if name == "mean":
         colour = pixels.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
         return np.broadcast_to(colour, shape).copy()

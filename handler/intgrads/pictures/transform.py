@@ -7,6 +7,7 @@ the network's size (maps, groups) and what is at the picture's (masks, label map
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from math import ceil, floor
 from typing import Any, Literal
 
@@ -273,6 +274,16 @@ class PictureSpec:
 
     def normalise(self, pixels: NDArray[Any]) -> Tensor:
         """Return what the network takes, (3, height, width) float32, for pixels (height, width, 3) of 0 … 255."""
+        if pixels.dtype == np.uint8:
+            channels = zip(self._normalised, pixels.transpose(2, 0, 1), strict=True)
+            return torch.from_numpy(np.stack([values[channel] for values, channel in channels]))
         mean, std = np.asarray(self.mean), np.asarray(self.std)
         scaled = (pixels.astype(np.float64) / 255 - mean) / std
         return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32))
+
+    @cached_property
+    def _normalised(self) -> NDArray[np.float32]:
+        """What each of a channel's 256 values becomes, (3, 256), as :meth:`normalise` computes it."""
+        values = np.arange(256, dtype=np.float64)[None, :, None].repeat(3, 2)
+        normalised: NDArray[np.float32] = self.normalise(values).numpy()[:, 0]
+        return normalised

@@ -14,7 +14,7 @@ own indices therefore stay, and the token's vector is put in where it leaves the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,10 @@ class EmbeddingLayer:
     name: str
     width: int
     tokens_first: bool = False
+
+
+class _Seen(Exception):  # noqa: N818 - it is no error
+    """Ends a pass whose embeddings were taken."""
 
 
 class FromEmbeddings(nn.Module):
@@ -77,12 +81,18 @@ class FromEmbeddings(nn.Module):
             Where it does, if not everywhere.
         """
         seen: list[Tensor] = []
+
+        def take(*call: Any) -> None:
+            seen.append(call[-1].clone())
+            raise _Seen
+
         with ExitStack() as hooks:
             if token is not None:
                 # First: where the table is the layer, the next hook sees what this one put in.
                 hooks.enter_context(_hooked(table_of_words(self.network), _puts_in(token, places)))
-            hooks.enter_context(_hooked(self._layer, lambda *call: seen.append(call[-1].clone())))
-            self._logits(1)
+            hooks.enter_context(_hooked(self._layer, take))
+            with suppress(_Seen):  # the layers behind it have nothing to add, and are most of the network
+                self._logits(1)
         return seen[0][:, 0] if self.layer.tokens_first else seen[0][0]
 
     @property

@@ -1,4 +1,4 @@
-"""Do the values of groups say something true? ``.venv/bin/python benchmarks/faithfulness.py [--sentences N]``.
+"""Do the values of groups say something true? What becomes of an output as groups go or come, in several orders.
 
 The groups of an input (superpixels of a picture, words of a sentence) are replaced by the baseline one after the other,
 and after each the network's output for the predicted class is taken: deletion (Petsiuk, Das, Saenko, BMVC 2018). In
@@ -17,9 +17,7 @@ Pictures are those of scikit-image and scikit-learn, sentences the first held-ou
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,34 +27,38 @@ from typing import Any
 import numpy as np
 import skimage.data
 import torch
+from demo_text import SPLIT, download, read_sentences
+from intgrads.archives.archive import open_archive, write_archive
+from intgrads.call import Call
+from intgrads.integral.attribution import PathIntegral
+from intgrads.integral.batches import integrate
+from intgrads.integral.groups import GroupValues, group_values
+from intgrads.integral.path import StraightPath
+from intgrads.integral.quadrature import quadrature
+from intgrads.networks.family import Order
+from intgrads.reading import read_request
+from intgrads.settings import Settings
+from intgrads.subject import Classifier, Integrand
 from numpy.typing import NDArray
-from rich.progress import track
+from options import Options, Row, Tables
 from sklearn.datasets import load_sample_image
 from torch import nn
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "handler"), str(ROOT / "training")]
-
-from demo_text import SPLIT, download, read_sentences  # noqa: E402
-from intgrads.archives.archive import open_archive, write_archive  # noqa: E402
-from intgrads.call import Call  # noqa: E402
-from intgrads.integral.attribution import PathIntegral  # noqa: E402
-from intgrads.integral.batches import integrate  # noqa: E402
-from intgrads.integral.groups import GroupValues, group_values  # noqa: E402
-from intgrads.integral.path import StraightPath  # noqa: E402
-from intgrads.integral.quadrature import quadrature  # noqa: E402
-from intgrads.networks.family import Order  # noqa: E402
-from intgrads.reading import read_request  # noqa: E402
-from intgrads.settings import Settings  # noqa: E402
-from intgrads.subject import Classifier, Integrand  # noqa: E402
-from report import report  # noqa: E402
 
 Array = NDArray[np.float64]
 STEPS = 100
 ROWS = 16
 SEED = 0
+SENTENCES = 50
+"""Of each source."""
 PICTURES = ("chelsea", "coffee", "astronaut", "rocket")
 PHOTOS = ("china.jpg", "flower.jpg")
+
+
+def measure(options: Options) -> Tables:
+    """Return the rows of the table, a family and an order each."""
+    models = [model for model in ("demo-text", "demo-image") if options.wants(model)][: 1 if options.tiny else None]
+    found = {model: of_network(model, 1 if options.tiny else SENTENCES) for model in models}
+    return {"faithfulness": [row for model in sorted(found) for row in found[model]]}
 
 
 def requests(model: str, sentences: int) -> Iterator[dict[str, Any]]:
@@ -136,13 +138,13 @@ class Ablation:
         return float(np.mean((np.array(outputs) - at_baseline) / (at_x - at_baseline)))
 
 
-def measure(model: str, sentences: int) -> list[dict[str, object]]:
+def of_network(model: str, sentences: int) -> list[Row]:
     """Return the rows of the table for one network."""
     network = load(model)
     settings = Settings()
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     shares = []
-    for content in track(list(requests(model, sentences)), model, disable=not sys.stderr.isatty()):
+    for content in requests(model, sentences):
         request, _ = read_request(Call(content), settings, network.request)
         integrand = network.read(request, settings)[0].look(lambda: None).integrand
         assert integrand is not None
@@ -170,17 +172,3 @@ def measure(model: str, sentences: int) -> list[dict[str, object]]:
         }
         for (family, name), curves in found.items()
     ]
-
-
-def main() -> None:
-    """Run and print a table; write the same as JSON beside this file."""
-    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("--sentences", type=int, default=50, help="of each source; default 50")
-    given = parse.parse_args()
-    torch.set_num_threads(1)
-    results = [row for model in ("demo-image", "demo-text") for row in measure(model, given.sentences)]
-    report("faithfulness", {"steps": STEPS, "seed": SEED}, results)
-
-
-if __name__ == "__main__":
-    main()
