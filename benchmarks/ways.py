@@ -22,7 +22,7 @@ import torch
 from captum.attr import IntegratedGradients, LayerIntegratedGradients
 from intgrads import integrated_gradients, quadrature
 from intgrads.settings import Settings
-from intgrads.speed.devices import chunk_rows, memory_of_a_row
+from intgrads.speed.devices import RowMemory, chunk_rows, memory_of_a_row
 from intgrads.speed.preparation import prepare, prepare_linear
 from intgrads.texts.embeddings import FromEmbeddings, table_of_words
 from networks import Case, from_embeddings
@@ -70,8 +70,11 @@ def rows_at_once(module: nn.Module, x: Tensor) -> int:
     """
     shape = tuple(x.shape[1:])
     row = memory_of_a_row(module, shape, x.device)
-    second = memory_of_a_row(_Twice(module), shape, x.device) - row
-    return chunk_rows(Settings().memory_budget_mb, second if 0 < second < row else row)
+    both = memory_of_a_row(_Twice(module), shape, x.device)
+    saved, largest = both.saved - row.saved, both.largest - row.largest
+    if not 0 < saved < row.saved:
+        saved, largest = row.saved, row.largest
+    return chunk_rows(Settings().memory_budget_mb, RowMemory(saved, max(largest, x.nbytes)), x.device)
 
 
 def ours(case: Case, device: torch.device, prepared: bool = True) -> Action:

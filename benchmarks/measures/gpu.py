@@ -193,7 +193,7 @@ def halved(options: Options) -> list[Row]:
     case, device = named("BiT R50x1"), options.device
     module, x = ways.ready(case, device, prepared=True)
     points = 512
-    foreseen = 2 * points * memory_of_a_row(module, tuple(x.shape[1:]), device)
+    foreseen = 2 * points * memory_of_a_row(module, tuple(x.shape[1:]), device).saved
     whole = integral(module, x, points - 2, points)
     expected = whole().double()
     table: list[Row] = []

@@ -7,6 +7,7 @@ import torch
 from intgrads.networks.lanet import ARCHITECTURES, LaNet
 from intgrads.speed import comparison, preparation
 from intgrads.speed.choices import Choices
+from intgrads.speed.folding import fold
 from intgrads.speed.preparation import prepare
 from shared.sameness import with_statistics
 from shared.toys import small_network
@@ -176,10 +177,8 @@ def test_a_mistake_of_a_thousandth_in_a_network_too_large_to_copy(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(comparison, "MOST_PARAMETERS", 0)
-    right = preparation.fold
-
     def wrong(module: nn.Module) -> nn.Module:
-        folded = right(module)
+        folded = fold(module)
         with torch.no_grad():
             next(p for p in folded.parameters() if p.dim() > 1).mul_(1.001)
         return folded
