@@ -42,6 +42,7 @@ from intgrads.archives.archive import open_archive, write_archive  # noqa: E402
 from intgrads.call import Call  # noqa: E402
 from intgrads.integral.attribution import PathIntegral  # noqa: E402
 from intgrads.integral.batches import integrate  # noqa: E402
+from intgrads.integral.fixed import FixedNodes  # noqa: E402
 from intgrads.integral.groups import GroupValues, group_values  # noqa: E402
 from intgrads.integral.path import StraightPath  # noqa: E402
 from intgrads.integral.quadrature import quadrature  # noqa: E402
@@ -101,7 +102,9 @@ class Ablation:
         assert subject.family is not None
         self.forward = subject.bind(module)
         self.x, self.baseline = subject.input, subject.baseline
-        integral = PathIntegral(StraightPath(self.x, self.baseline), quadrature("gausslegendre", STEPS), False)
+        integral = PathIntegral(
+            StraightPath(self.x, self.baseline), FixedNodes(quadrature("gausslegendre", STEPS)), False
+        )
         started = time.perf_counter()
         integrate([self.forward], [integral], ROWS)
         integrated = time.perf_counter()

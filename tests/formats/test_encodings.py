@@ -27,6 +27,7 @@ SHAPES = {
     "target_class": (),
     "convergence_delta": (),
     "local_error": (),
+    "attribution_error": (),
     "converged": (),
     "evaluations": (),
 }

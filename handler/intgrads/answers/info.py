@@ -272,7 +272,10 @@ def _state(target: Target, tolerance: float) -> str:
     """Return in words how far off an integral is that has not converged."""
     of, error = f"for {target.output.label!r}", target.attribution_error
     if error > UNRESOLVED:
-        return f"the map {of} is not resolved: more than {UNRESOLVED:.0%} of it is error, by an estimate of {error:.0%}"
+        return (
+            f"the map {of} has not converged, it is not even resolved: its error is estimated at {error:.0%} of it, "
+            f"and from {UNRESOLVED:.0%} on that says no more than that there is no map yet"
+        )
     if error > tolerance:
         return f"the map {of} has not converged: it is off by about {_percent(error)}"
     off = f"local errors of {target.local_error:.2g} in a difference f(x) - f(x') of {target.difference:.4g}"

@@ -144,7 +144,9 @@ class PathIntegral:
             start = self.nodes.start(self._room())
             self._weights = self.nodes.known_weights
             return [1.0, 0.0] + [alpha for alpha in start if 0 < alpha < 1]
-        alphas = self.nodes.more(self._samples(), self.nodes.most - self._evaluations, self._room())
+        # A network that overflows gives infinities; telling so is up to who asked.
+        with np.errstate(all="ignore"):
+            alphas = self.nodes.more(self._samples(), self.nodes.most - self._evaluations, self._room())
         self._weights = self.nodes.known_weights
         if alphas and self._weights is not None and not self._all_held:
             for alpha in list(self._held):
@@ -218,6 +220,7 @@ class PathIntegral:
             raise ValueError("nothing is known at x yet, and so no target")
         return self.targets
 
+    @np.errstate(all="ignore")
     def finish(self) -> Attribution:
         """Return the attribution of a complete integral."""
         targets, samples = self._settled(), self._samples()

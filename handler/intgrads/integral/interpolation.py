@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+NARROW = 4.5
+"""A gap this many times as wide as one near it is read as a straight line: the ends of the narrow one would tell the
+polynomial a slope, which beside a jump is without bounds. Halving often makes ratios of 2 and 4."""
+
 
 @dataclass(frozen=True)
 class Stencils:
@@ -50,7 +54,8 @@ def gap_integrals(alphas: Array, points: int) -> Stencils:
     alphas : ndarray, (n,)
         Nodes in [0, 1], increasing.
     points : int
-        Even; 2 makes the trapezoid rule, 4 piecewise cubics. All nodes where there are fewer.
+        Even; 2 makes the trapezoid rule, 4 piecewise cubics, with a straight line where a gap near is far narrower.
+        All nodes where there are fewer.
 
     Returns
     -------
@@ -70,7 +75,13 @@ def gap_integrals(alphas: Array, points: int) -> Stencils:
     half = (widths / scale / 2)[:, None]
     moments = (half ** (powers + 1) - (-half) ** (powers + 1)) / (powers + 1)
     systems = ((at - middles[:, None]) / scale[:, None])[:, None, :] ** powers[None, :, None]
-    return Stencils(nodes, scale[:, None] * np.linalg.solve(systems, moments[..., None])[..., 0])
+    coefficients = scale[:, None] * np.linalg.solve(systems, moments[..., None])[..., 0]
+    # Between two nodes, the narrowest gap of the polynomial's own.
+    between = np.isin(ends[:-1], alphas) & np.isin(ends[1:], alphas)
+    narrow = np.flatnonzero(between & (widths > NARROW * np.diff(at, axis=1).min(axis=1, initial=np.inf)))
+    own = (nodes[narrow] == last[narrow, None] - 1) | (nodes[narrow] == last[narrow, None])
+    coefficients[narrow] = own * widths[narrow, None] / 2
+    return Stencils(nodes, coefficients)
 
 
 def residuals(alphas: Array, others: int) -> Stencils:

@@ -46,8 +46,11 @@ STEADY, FALLING = 0.95, 0.85
 a line, as on a walk; below the second one does, and the network is smooth on the scale of the nodes. In between one
 goes over into the other."""
 
-SMOOTH_REFINED = 0.35
-"""Part of the estimate that a refinement is off by where the network is smooth: the median of what was measured."""
+FEW_NODES, FEW_NODES_DOUBT = 12, 0.1
+"""Of fewer nodes both of the above must be less by this much, as the estimates are of few numbers."""
+
+SMOOTH_REFINED = 0.45
+"""Part of the estimate that a refinement is off by where the network is smooth: nine in ten are off by less."""
 
 UNFORESEEN, MOST_UNFORESEEN = 2.5, 3.0
 """True errors of the sum of more than 2.5 times the foretold ones are no chance: something lies between the nodes. The
@@ -205,7 +208,7 @@ def refined_models(samples: Samples) -> list[ErrorModel]:
     squares = _peano_squares(samples.alphas, cubics.weights(count))
     model = ErrorModel(nodes, known, _rates(samples.alphas, 4), squares)
     coarser = ErrorModel(nodes, known, _rates(samples.alphas, 2), squares)
-    # Over each eighth f says what the integral of the sum is: eight numbers, and so no more than a word in doubt.
+    # Over each eighth f says what the integral of the sum is: eight numbers, and so no more than a doubt.
     middles = (samples.alphas[1:] + samples.alphas[:-1]) / 2
     eighth = np.floor(middles * EIGHTHS).astype(np.int64)
     true, foretold = np.zeros((2, EIGHTHS, len(samples.difference)))
@@ -213,18 +216,21 @@ def refined_models(samples: Samples) -> list[ErrorModel]:
     np.add.at(foretold, eighth, model.of_gaps(samples.slopes))
     models = []
     for ratio, part in zip(_ratios(true, foretold), _smoothness(coarser, model, samples), strict=True):
-        steady = _trusted(ratio, 0.25, 0.5)
-        # Errors beyond those foretold: so few nodes that they show neither the one nor the other.
-        models.append(_scaled(model, steady if ratio >= 1 else _between(steady, SMOOTH_REFINED, part)))
+        # Only ever to more care: rounds go on until the estimate is small, and would end at the first that is small by
+        # chance.
+        raised = _trusted(ratio, 0.0, 0.0)
+        models.append(_scaled(model, raised if ratio >= 1 else _between(1.0, SMOOTH_REFINED, part)))
     return models
 
 
 def _smoothness(coarser: ErrorModel, finer: ErrorModel, samples: Samples) -> list[float]:
     """Return whether G is smooth on the scale of the nodes, for each target: 0 for a walk, 1 for a smooth network."""
     parts = []
+    doubt = FEW_NODES_DOUBT if len(coarser.nodes) < FEW_NODES else 0.0
     for t in range(len(samples.difference)):
         two, four = (model.norm(samples.sketches[:, t]) for model in (coarser, finer))
-        parts.append(float(np.clip((STEADY - (four / two if two > 0 else 1.0)) / (STEADY - FALLING), 0, 1)))
+        ratio = four / two if two > 0 else 1.0
+        parts.append(float(np.clip((STEADY - doubt - ratio) / (STEADY - FALLING), 0, 1)))
     return parts
 
 

@@ -35,8 +35,8 @@ SHARE = 0.3
 HALVED = 0.25
 """Part of a gap's squared error that is left when it is halved, on a network whose gradient jumps."""
 
-AIM = 0.95
-"""Part of the tolerance that a plan aims at, since what is left of a gap that is cut is only expected."""
+AIM = 0.97
+"""Part of the tolerance that is aimed at, since what is left of a gap that is cut is only expected."""
 
 LEAST_WIDTH = 2.0**-44
 """No gap is made narrower: beside a node of order 1 there are no more points between."""
@@ -129,7 +129,7 @@ class Refinement:
             needed = 1
             for t, model in enumerate(models):
                 gaps = model.of_gaps(samples.sketches[:, t]).sum(1)[order]
-                excess = model.norm(samples.sketches[:, t]) ** 2 - (self.tolerance * total[t]) ** 2
+                excess = model.norm(samples.sketches[:, t]) ** 2 - (AIM * self.tolerance * total[t]) ** 2
                 needed = max(needed, int(np.searchsorted(np.cumsum((1 - HALVED) * gaps), excess)) + 1)
             several = min(several, needed)
         chosen = order[:several]
