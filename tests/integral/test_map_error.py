@@ -32,7 +32,8 @@ class Along(nn.Module):
         self.kinks = torch.rand(units, generator=random, dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.ramp(x @ self.weight - self.kinks * self.weight.sum(0)) @ self.size)[:, None]
+        out: Tensor = self.ramp(x @ self.weight - self.kinks * self.weight.sum(0)) @ self.size
+        return out[:, None]
 
 
 X = torch.ones(1, FEATURES, dtype=torch.float64)
@@ -62,8 +63,8 @@ def test_it_is_near_the_true_one_for_fixed_rules(ramp: str, method: Any, n_steps
             ratios.append(found.attribution_error[0] / true)
         else:
             assert found.attribution_error[0] < 1e-4
-    assert all(0.5 < ratio for ratio in ratios), ratios
-    assert not ratios or np.median(ratios) < 2, ratios
+    assert all(ratio > 0.5 for ratio in ratios), ratios
+    assert not ratios or np.median(ratios) < (2 if ramp == "relu" else 3), ratios
 
 
 @pytest.mark.parametrize("ramp", RAMPS)

@@ -35,8 +35,9 @@ SHARE = 0.3
 HALVED = 0.25
 """Part of a gap's squared error that is left when it is halved, on a network whose gradient jumps."""
 
-AIM = 0.97
-"""Part of the tolerance that is aimed at, since what is left of a gap that is cut is only expected."""
+AIM, PLANNED_AIM = 0.97, 0.85
+"""Parts of the tolerance that rounds and a plan aim at, since what is left of a gap that is cut is only expected. A
+plan that fails costs most: what its nodes' neighbours weigh changes, and they are computed again."""
 
 LEAST_WIDTH = 2.0**-44
 """No gap is made narrower: beside a node of order 1 there are no more points between."""
@@ -141,7 +142,9 @@ class Refinement:
         """Return into how many pieces to cut each gap so that the tolerance is likely to be met."""
         pieces = np.ones(len(worst))
         for t, model in enumerate(models):
-            pieces = np.maximum(pieces, allotment(model, samples.sketches[:, t], AIM * self.tolerance * total[t]))
+            pieces = np.maximum(
+                pieces, allotment(model, samples.sketches[:, t], PLANNED_AIM * self.tolerance * total[t])
+            )
         if not self._local_error_met(samples).all():
             pieces = np.maximum(pieces, 1 + (worst > 0))
         pieces[np.diff(samples.alphas) <= LEAST_WIDTH] = 1
