@@ -171,7 +171,7 @@ def random_pictures() -> Iterator[Case]:
     """Yield pictures of random networks of timm, and of a random LaNet."""
     for name, kind, options in (
         ("resnet18", "ReLU", {}),
-        ("resnet18", "ReLU, GroupNorm", {"norm_layer": lambda channels: nn.GroupNorm(8, channels)}),
+        ("resnet18", "ReLU, GroupNorm", {"norm_layer": lambda channels, **_: nn.GroupNorm(8, channels)}),
         ("regnety_002", "ReLU", {}),
         ("mobilenetv3_small_100", "HardSwish", {}),
         ("efficientnet_b0", "SiLU", {}),

@@ -99,9 +99,7 @@ def show(server: TorchServe) -> None:
     say(f"  f(x) - f(x')       {info['difference']:.3f} (the logit of the picture minus that of a black one)")
     say(f"  convergence delta  {info['convergence_delta']:+.3f}")
     say(f"  local error        {info['local_error']:.3f}")
-    say(
-        f"  error of the map   {info['attribution_error']:.1%}, estimated (a tolerance of {TOLERANCE:.0%} was asked for)"
-    )
+    say(f"  error of the map   {info['attribution_error']:.1%} (a tolerance of {TOLERANCE:.0%} was asked for)")
     say(f"  evaluations        {info['evaluations']}")
     for warning in info["warnings"]:
         say(f"  note               {warning}")

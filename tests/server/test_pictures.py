@@ -184,6 +184,8 @@ def test_a_tolerance_of_one_percent_is_met_on_the_cat(torchserve: TorchServe) ->
     reply = post(torchserve, files={"data": CAT}, data={"tolerance": "0.01", "format": "json"})
     answer = reply.json()
     assert answer["converged"]
+    assert 0 < answer["attribution_error"] <= 0.01
+    assert float(reply.headers["X-Intgrads-Attribution-Error"]) == pytest.approx(answer["attribution_error"], rel=0.01)
     assert answer["local_error"] <= 0.01 * abs(answer["difference"])
     assert abs(answer["convergence_delta"]) <= answer["local_error"]
     assert reply.headers["X-Intgrads-Evaluations"] == str(answer["evaluations"])
