@@ -52,6 +52,10 @@ FEW_NODES, FEW_NODES_DOUBT = 12, 0.1
 SMOOTH_REFINED = 0.45
 """Part of the estimate that a refinement is off by where the network is smooth: nine in ten are off by less."""
 
+BELIEVED, BELIEVED_OF_A_WALK = (0.2, 0.5), (0.1, 0.25)
+"""True errors of the sum below the first part of those foretold are believed; above the second they are as foretold,
+give or take the chance of a few numbers. Where the nodes show a walk, f must say so louder."""
+
 UNFORESEEN, MOST_UNFORESEEN = 2.5, 3.0
 """True errors of the sum of more than 2.5 times the foretold ones are no chance: something lies between the nodes. The
 estimate is then raised, three times at most; of what no node has seen, the convergence delta tells more."""
@@ -160,12 +164,13 @@ def fixed_models(rule: Rule, samples: Samples) -> list[ErrorModel]:
     squares = _peano_squares(alphas, inner)
     model = ErrorModel(nodes, weights - better, _rates(alphas, 2), squares)
     finer = ErrorModel(nodes, weights - better, _rates(alphas, 4), squares)
-    ratios = _ratios(*_weighted_errors(model, samples, inner, polynomials=gauss))
-    smooth = _smoothness(model, finer, samples)
-    # Many weightings tell well, and are believed; but on a walk only where they say so loudly.
+    true, foretold = _weighted_errors(model, samples, inner, polynomials=gauss)
+    told = zip(
+        _ratios(true, foretold), _careful_ratios(true, foretold), _smoothness(model, finer, samples), strict=True
+    )
     return [
-        _scaled(model, _between(_trusted(ratio, 0.1, 0.25), _trusted(ratio, 0.2, 0.5), part))
-        for ratio, part in zip(ratios, smooth, strict=True)
+        _scaled(model, _between(_trusted(careful, *BELIEVED_OF_A_WALK), _trusted(ratio, *BELIEVED), part))
+        for ratio, careful, part in told
     ]
 
 
@@ -215,11 +220,11 @@ def refined_models(samples: Samples) -> list[ErrorModel]:
     np.add.at(true, eighth, cubics.of(samples.slopes) - np.diff(samples.values, axis=0))
     np.add.at(foretold, eighth, model.of_gaps(samples.slopes))
     models = []
-    for ratio, part in zip(_ratios(true, foretold), _smoothness(coarser, model, samples), strict=True):
+    for ratio, part in zip(_careful_ratios(true, foretold), _smoothness(coarser, model, samples), strict=True):
         # Only ever to more care: rounds go on until the estimate is small, and would end at the first that is small by
         # chance.
-        raised = _trusted(ratio, 0.0, 0.0)
-        models.append(_scaled(model, raised if ratio >= 1 else _between(1.0, SMOOTH_REFINED, part)))
+        scale = _raised(ratio) if ratio >= 1 else _between(1.0, SMOOTH_REFINED, part)
+        models.append(_scaled(model, scale))
     return models
 
 
@@ -330,21 +335,32 @@ def allotment(model: ErrorModel, vectors: Array, allowed: float) -> Array:
 def _ratios(true: Array, foretold: Array) -> list[float]:
     """Return how true errors (q, T) compare with the variances foretold for them, (q, T), for each target.
 
-    The larger of two means: where a few variances are huge, as next to a spike, the ratio of the sums is small by no
-    merit of the others, and where a few errors are none the geometric mean is. The constants make both of them right
-    for normal numbers: the mean of the inverse of a chi-squared variable, and that of the logarithm of one.
+    The constant makes the square right for normal numbers: the mean of the inverse of a chi-squared variable.
     """
     count = len(true)
-    plain = np.sqrt(_over((true**2).sum(0), foretold.sum(0)) * count / (count - 2))
-    each = np.log(np.maximum(_over(true**2, foretold), 1e-12))
-    ratios: list[float] = np.maximum(plain, 1.887 * np.exp(each.mean(0) / 2)).tolist()
+    ratios: list[float] = np.sqrt(_over((true**2).sum(0), foretold.sum(0)) * count / (count - 2)).tolist()
     return ratios
+
+
+def _careful_ratios(true: Array, foretold: Array) -> list[float]:
+    """Return the same, or the geometric mean where that is larger.
+
+    Where a few variances are huge, as next to a spike, the ratio of the sums is small by no merit of the others. The
+    constant is that of the mean logarithm of a chi-squared variable.
+    """
+    each = np.log(np.maximum(_over(true**2, foretold), 1e-12))
+    ratios: list[float] = np.maximum(_ratios(true, foretold), 1.887 * np.exp(each.mean(0) / 2)).tolist()
+    return ratios
+
+
+def _raised(ratio: float) -> float:
+    return min(max(1.0, ratio / UNFORESEEN), MOST_UNFORESEEN)
 
 
 def _trusted(ratio: float, smooth: float, rough: float) -> float:
     """Return what to scale by where errors of the sum are `ratio` times the foretold ones."""
     if not ratio < rough:
-        return min(max(1.0, ratio / UNFORESEEN), MOST_UNFORESEEN)
+        return _raised(ratio)
     if ratio <= smooth:
         return ratio
     return float(smooth ** (1 - np.log(ratio / smooth) / np.log(rough / smooth)))
