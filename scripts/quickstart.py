@@ -98,7 +98,8 @@ def show(server: TorchServe) -> None:
     say(f"  prediction         {info['prediction']['label']}, probability {info['prediction']['probability']:.2f}")
     say(f"  f(x) - f(x')       {info['difference']:.3f} (the logit of the picture minus that of a black one)")
     say(f"  convergence delta  {info['convergence_delta']:+.3f}")
-    say(f"  local error        {info['local_error']:.3f} (a tolerance of {TOLERANCE:.0%} was asked for)")
+    say(f"  local error        {info['local_error']:.3f}")
+    say(f"  error of the map   {info['attribution_error']:.1%} (a tolerance of {TOLERANCE:.0%} was asked for)")
     say(f"  evaluations        {info['evaluations']}")
     for warning in info["warnings"]:
         say(f"  note               {warning}")

@@ -32,6 +32,7 @@ from intgrads.archives.archive import open_archive, write_archive
 from intgrads.call import Call
 from intgrads.integral.attribution import PathIntegral
 from intgrads.integral.batches import integrate
+from intgrads.integral.fixed import FixedNodes
 from intgrads.integral.groups import GroupValues, group_values
 from intgrads.integral.path import StraightPath
 from intgrads.integral.quadrature import quadrature
@@ -103,7 +104,9 @@ class Ablation:
         assert subject.family is not None
         self.forward = subject.bind(module)
         self.x, self.baseline = subject.input, subject.baseline
-        integral = PathIntegral(StraightPath(self.x, self.baseline), quadrature("gausslegendre", STEPS), False)
+        integral = PathIntegral(
+            StraightPath(self.x, self.baseline), FixedNodes(quadrature("gausslegendre", STEPS)), False
+        )
         started = time.perf_counter()
         integrate([self.forward], [integral], ROWS)
         integrated = time.perf_counter()

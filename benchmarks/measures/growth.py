@@ -16,6 +16,7 @@ import torch
 from intgrads import integrated_gradients
 from intgrads.integral.attribution import PathIntegral
 from intgrads.integral.batches import integrate
+from intgrads.integral.fixed import FixedNodes
 from intgrads.integral.groups import group_values
 from intgrads.integral.path import StraightPath
 from intgrads.integral.quadrature import quadrature
@@ -67,7 +68,7 @@ def of_groups(groups: int, device: torch.device) -> Action:  # noqa: ARG001 - on
 def of_batch(requests: int, device: torch.device) -> Action:
     """Return several requests that are answered together."""
     module, x = ready(named("BiT R50x1"), device, prepared=True)
-    rows, rule = rows_at_once(module, x), quadrature("gausslegendre", 10)
+    rows, rule = rows_at_once(module, x), FixedNodes(quadrature("gausslegendre", 10))
 
     def run() -> object:
         integrals = [PathIntegral(StraightPath(x[0], 0 * x[0], (0,)), rule, True) for _ in range(requests)]

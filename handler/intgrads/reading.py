@@ -58,8 +58,11 @@ def read_request(
             raise RequestError(f"a list holds {least} to {most}, got {len(value)}", name)
     # JSON's null is how a program says "the default".
     content = {name: value for name, value in content.items() if value is not None}
+    # What a caller says of the nodes is obeyed; the archive's tolerance is for those who say nothing.
+    if settings.tolerance and not {"tolerance", "n_steps", "method"} & set(content):
+        content["tolerance"] = settings.tolerance
     refined = "tolerance" in content
-    notes = kind.unused(content)
+    notes = kind.unused(content, refined)
     content = {
         "n_steps": LEAST_REFINEMENT if refined else settings.n_steps,
         "method": settings.method,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from intgrads.errors import RequestError
 from intgrads.formats.encodings import Format
+from intgrads.integral.fixed import FixedNodes
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.quadrature import Method, quadrature
 from intgrads.integral.refinement import LEAST_REFINEMENT, Refinement
@@ -22,14 +23,22 @@ Figure = Literal[
     "target_class",
     "convergence_delta",
     "local_error",
+    "attribution_error",
     "converged",
     "evaluations",
     "group_idg",
     "group_dividends",
     "group_values",
     "group_integrated_gradients",
+    "group_idg_error",
+    "group_dividends_error",
+    "group_values_error",
+    "group_integrated_gradients_error",
 ]
 """Small tensors that come with every answer (about groups); naming them among the fields changes nothing."""
+
+ERROR_MAP = "attribution_error_map"
+"""Tensor that is sent only where it is named: all gradients are held for it."""
 
 
 def no_bool(value: object) -> object:
@@ -45,7 +54,9 @@ Target = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=10
 _rule = lru_cache(maxsize=32)(quadrature)
 """Rules that were asked for: their nodes take milliseconds to compute, and most requests ask for the same."""
 
-FIELDS = "the tensors to send, a list of names; default all of them, and none in json"
+FIELDS = (
+    "the tensors to send, a list of names; default all of them but `attribution_error_map`, and none of them in json"
+)
 FORMAT = "the answer's format; default gzip, or as `Accept` says"
 
 
@@ -73,15 +84,18 @@ class Request(BaseModel, ABC):
     target_class: Target | list[Target] | None = Field(
         None, description="a label, an index, or a list of them; default the predicted class"
     )
-    n_steps: WholeNumber = Field(description="quadrature nodes, a whole number of at least 1")
+    n_steps: WholeNumber = Field(
+        description="quadrature nodes, a whole number of at least 1; with a tolerance, where its refinement starts"
+    )
     method: Method = Field(description="the rule of quadrature")
     tolerance: Annotated[float | None, BeforeValidator(no_bool)] = Field(
         None,
         gt=0,
         le=1,
-        description="refine the nodes until the local error is at most this part of the difference, 0 to 1",
+        description="refine the nodes until the estimated error of the map is at most this part of it, 0 to 1, and the "
+        "local error at most this part of the difference",
     )
-    max_evaluations: WholeNumber = Field(description="most points of a refinement, a whole number of at least 17")
+    max_evaluations: WholeNumber = Field(description="most points of a refinement, a whole number of at least 9")
     precision: Precision = Field("float32", description="precision of the network's arithmetic")
     baseline: Any = Field(description="where the path starts")
     seed: WholeNumber = Field(
@@ -93,7 +107,7 @@ class Request(BaseModel, ABC):
     def nodes(self) -> Nodes:
         """Return the rule or the refinement that was asked for."""
         if self.tolerance is None:
-            return _rule(self.method, self.n_steps)
+            return FixedNodes(_rule(self.method, self.n_steps))
         return Refinement(self.tolerance, self.max_evaluations, self.n_steps)
 
     @property
@@ -107,10 +121,12 @@ class Request(BaseModel, ABC):
         return False
 
     def sent_tensors(self) -> Sequence[str]:
-        """Names of the tensors to send: all of them by default, none where the format has no room for them."""
+        """Names of the tensors to send: by default all of them but one, none where the format has no room for them."""
         if self.format in ("png", "html") or (self.format == "json" and self.fields is None):
             return ()
-        return self.tensors if self.fields is None else [name for name in self.tensors if name in self.fields]
+        if self.fields is None:
+            return [name for name in self.tensors if name != ERROR_MAP]
+        return [name for name in self.tensors if name in self.fields]
 
     @classmethod
     def formats(cls) -> tuple[str, ...]:
@@ -139,9 +155,9 @@ class Request(BaseModel, ABC):
         return another_kind(kind, name)
 
     @classmethod
-    def unused(cls, content: Mapping[str, Any]) -> list[str]:
-        """Return notes on what was sent and is not used."""
-        if "tolerance" in content:
+    def unused(cls, content: Mapping[str, Any], refined: bool) -> list[str]:
+        """Return notes on what was sent and is not used, of a request that is refined or not."""
+        if refined:
             return ["`method` was not used: with a tolerance the nodes are refined"] if "method" in content else []
         if "max_evaluations" in content:
             return ["`max_evaluations` was not used: it bounds a refinement, which `tolerance` asks for"]
@@ -161,9 +177,9 @@ class Request(BaseModel, ABC):
                 f"got {shorten(self.n_steps)}",
                 "n_steps",
             )
-        if not LEAST_REFINEMENT <= self.max_evaluations <= settings.max_evaluations:
+        if not LEAST_REFINEMENT <= self.max_evaluations <= settings.most_evaluations:
             raise RequestError(
-                f"must be a whole number from {LEAST_REFINEMENT} to {settings.max_evaluations}, "
+                f"must be a whole number from {LEAST_REFINEMENT} to {settings.most_evaluations}, "
                 f"got {shorten(self.max_evaluations)}",
                 "max_evaluations",
             )

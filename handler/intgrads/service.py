@@ -27,12 +27,12 @@ from intgrads.archives.archive import open_archive, read_manifest
 from intgrads.call import Call, Limit, Reply
 from intgrads.errors import RequestError
 from intgrads.formats.encodings import Contents, encode
-from intgrads.integral.attribution import Attribution, PathIntegral
+from intgrads.integral.attribution import Attribution, PathIntegral, most_held
 from intgrads.integral.batches import integrate, is_out_of_memory
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
 from intgrads.reading import read_request
-from intgrads.request import Request
+from intgrads.request import ERROR_MAP, Request
 from intgrads.settings import Settings
 from intgrads.speed.devices import MOST_ROWS, OnDevice, RowMemory, chunk_rows, memory_of_a_row, set_threads
 from intgrads.speed.precision import PRECISIONS, Precision, at_precision, pays
@@ -282,6 +282,7 @@ class Service(Generic[AnyClassifier]):
             request.integral: targets * step,
             request.gradients: targets * steps * step,
             "intermediates": steps * step,
+            ERROR_MAP: targets * step,
         }
         size = sum(sizes.get(name, 0) for name in request.sent_tensors()) * (JSON_GROWTH if json else 1)
         for array in (array for subject in job.subjects for array in subject.shown.arrays(None) if array.large):
@@ -289,9 +290,14 @@ class Service(Generic[AnyClassifier]):
             size += array.values.nbytes * (growth if json else 1)
         if job.limit is not None and size > job.limit.size:
             raise _over(job.limit, size)
-        if job.nodes.known_weights is None:
-            # Such gradients are held until their weights are known, whether they are sent or not.
-            size = max(size, sizes[request.gradients])
+        if ERROR_MAP in request.sent_tensors():
+            size = max(size, sizes[request.gradients])  # which are held for it, whether they are sent or not
+        elif job.nodes.known_weights is None:
+            # Until their weights are known; of each input by itself.
+            held = sum(
+                min(steps, most_held(targets * prod(sent.shape))) * prod(sent.shape) for sent in job.sent if sent.shape
+            )
+            size = max(size, 4 * targets * held)
         if size > self.settings.max_answer_mb * 2**20:
             raise RequestError(
                 f"the answer would take {size / 2**20:.0f} MB, more than this archive's {self.settings.max_answer_mb}; "
@@ -311,6 +317,8 @@ class Service(Generic[AnyClassifier]):
             ),
             request.nodes(),
             keep_gradients=request.gradients in request.sent_tensors(),
+            error_map=ERROR_MAP in request.sent_tensors(),
+            sums=integrand.sums(),
         )
         forward = integrand.bind(self._module(0, job.precision))
         return Part(subject, integrand, job.precision, forward, integral)
@@ -322,6 +330,8 @@ class Service(Generic[AnyClassifier]):
         if answers:
             deltas = [target.convergence_delta for _, integral in answers for target in integral.targets]
             headers["X-Intgrads-Convergence-Delta"] = ",".join(f"{delta:.6g}" for delta in deltas)
+            errors = [target.attribution_error for _, integral in answers for target in integral.targets]
+            headers["X-Intgrads-Attribution-Error"] = ",".join(f"{error:.3g}" for error in errors)
             headers["X-Intgrads-Evaluations"] = ",".join(str(integral.evaluations) for _, integral in answers)
         else:
             contents = [
@@ -348,7 +358,9 @@ class Service(Generic[AnyClassifier]):
             precision=job.precision,
             outputs=self.network.outputs,
         )
-        warnings = integral_warnings(job.request, told, self.settings.max_evaluations)
+        warnings = integral_warnings(
+            job.request, told, attribution.errors.evaluations_for, self.settings.most_evaluations
+        )
         attributed = Attributed(part.integrand, part.integral.path, attribution, told)
         notes = [*job.notes, *part.subject.notes, *warnings]
         return answer(self.name, job.request, part.subject, notes, attributed), told

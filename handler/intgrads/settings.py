@@ -57,8 +57,16 @@ class Settings(BaseModel):
 
     n_steps: int = Field(50, ge=1, le=10_000, description="steps of a request that names none")
     max_n_steps: int = Field(1000, ge=1, le=10_000, description="most steps that a request may ask for")
-    max_evaluations: int = Field(
-        500, ge=17, le=100_000, description="points of a refinement that names none, and the most it may ask for"
+    tolerance: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="tolerance of a request that names neither it nor `n_steps` nor `method`; 0 for none; if not the "
+        "model's own: 0.05 for `timm:`, `demo-image` and `demo-text` unless `n_steps` or `method` is set, else none",
+    )
+    max_evaluations: int = Field(500, ge=9, le=100_000, description="most points of a refinement that names none")
+    evaluations_limit: int = Field(
+        5000, ge=9, le=100_000, description="most points of a refinement that a request may ask for"
     )
     max_targets: int = Field(20, ge=1, description="most target classes of one request")
     method: Method = Field("gausslegendre", description="quadrature of a request that names none")
@@ -108,6 +116,11 @@ class Settings(BaseModel):
     input_size: Size | None = Field(None, description="the network's input as HEIGHT,WIDTH, if not the model's own")
     mean: Triple | None = Field(None, description="mean of each channel on the scale 0 … 1, if not the model's own")
     std: Triple | None = Field(None, description="standard deviation, as `mean`")
+
+    @property
+    def most_evaluations(self) -> int:
+        """Most points of a refinement that a request may ask for."""
+        return max(self.max_evaluations, self.evaluations_limit)
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

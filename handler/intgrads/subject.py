@@ -14,9 +14,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from intgrads.integral.attribution import Attribution
+from intgrads.integral.attribution import Attribution, Sums
 from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs
@@ -71,6 +72,10 @@ class Integrand:
         The groups that were asked for.
     by_unit : callable
         From something like x, (*shape), to units and their features, (P, C).
+    unit_shape : tuple of int
+        How the P units lie.
+    scores : bool
+        Whether each unit is told a score, the sum over its features.
     """
 
     bind: Callable[[nn.Module], nn.Module]
@@ -78,8 +83,25 @@ class Integrand:
     baseline: Tensor
     labels: Labels
     by_unit: Callable[[Tensor], Tensor]
+    unit_shape: tuple[int, ...]
     targets: tuple[int, ...] | None = None
     family: GroupFamily | None = None
+    scores: bool = False
+
+    def sums(self) -> Sums | None:
+        """Return what sums up the features of units, where they have scores, and then of groups: (T, P + G)."""
+        if self.family is None and not self.scores:
+            return None
+        members = None if self.family is None else csr_array(self.family.members, dtype=np.float64)
+
+        def sum_up(along: Tensor) -> NDArray[np.float64]:
+            of_units = torch.stack([self.by_unit(of_target).sum(-1) for of_target in along]).double().cpu().numpy()
+            parts = [of_units] if self.scores else []
+            if members is not None:
+                parts.append((members @ of_units.T).T)
+            return np.concatenate(parts, axis=1)
+
+        return sum_up
 
 
 class Shown(Protocol):
@@ -97,8 +119,8 @@ class Shown(Protocol):
         """Return what is told of the input, as plain JSON."""
         ...
 
-    def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:
-        """Return the HTML that shows one target's attribution, (*shape), if any, and what its groups carry."""
+    def section(self, attribution: Attribution | None, target: int, groups: GroupValues | None) -> str:
+        """Return the HTML that shows one of the targets' attribution, if any, and what its groups carry."""
         ...
 
     @property

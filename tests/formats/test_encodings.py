@@ -27,6 +27,7 @@ SHAPES = {
     "target_class": (),
     "convergence_delta": (),
     "local_error": (),
+    "attribution_error": (),
     "converged": (),
     "evaluations": (),
 }
@@ -152,6 +153,7 @@ def test_headers_state_the_error_and_the_cost() -> None:
     reply = ask(format="json")
     info = told(reply)
     assert float(reply.headers["X-Intgrads-Convergence-Delta"]) == pytest.approx(info["convergence_delta"], rel=1e-5)
+    assert float(reply.headers["X-Intgrads-Attribution-Error"]) == pytest.approx(info["attribution_error"], rel=1e-2)
     assert reply.headers["X-Intgrads-Evaluations"] == str(info["evaluations"]) == "8"
 
 
@@ -159,7 +161,7 @@ def test_a_poor_integral_carries_a_warning_and_a_good_one_none() -> None:
     one_step = json_call(img_data=pixels().tolist(), n_steps=1, method="riemann_right", format="json")
     poor = told(small_service().answer([one_step])[0])
     assert not poor["converged"]
-    assert any("n_steps" in warning for warning in poor["warnings"])
+    assert any("would take about" in warning for warning in poor["warnings"])
     good = told(small_service().answer([json_call(img_data=pixels().tolist(), n_steps=200, format="json")])[0])
     assert good["converged"]
     assert good["warnings"] == []

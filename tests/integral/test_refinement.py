@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intgrads import Attribution, integrated_gradients
-from intgrads.integral.convergence import Samples
+from intgrads.integral.convergence import Samples, local_error
 from intgrads.integral.refinement import LEAST_REFINEMENT, Refinement
 from shared.toys import Linear, Quadratic, call, encoded, json_call, pixels, small_network, small_service, told
 from torch import Tensor, nn
@@ -110,7 +110,6 @@ def test_every_point_that_is_computed_is_a_node_of_the_answer() -> None:
 
     result = integrated_gradients(Counting(), 20 * X, target=0, tolerance=0.005)
     assert seen == result.evaluations == len(result.alphas) > LEAST_REFINEMENT
-    assert (result.step_sizes > 0).all()
     assert result.step_sizes.sum() == pytest.approx(1, abs=1e-12)
     assert result.gradients is not None
     weights = torch.from_numpy(result.step_sizes).view(1, -1, 1)
@@ -159,7 +158,7 @@ def test_all_of_several_targets_meet_it() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10**6), jumps=st.integers(0, 30), start=st.integers(0, 100), rounds=st.integers(0, 6))
-def test_weights_are_positive_and_sum_to_one_whatever_the_slope(seed: int, jumps: int, start: int, rounds: int) -> None:
+def test_weights_stay_small_and_sum_to_one_whatever_the_slope(seed: int, jumps: int, start: int, rounds: int) -> None:
     random = np.random.default_rng(seed)
     kinks, sizes = random.uniform(0, 1, (jumps, 1)), random.normal(size=(jumps, 1))
 
@@ -167,21 +166,21 @@ def test_weights_are_positive_and_sum_to_one_whatever_the_slope(seed: int, jumps
         at = np.array(sorted(alphas))
         values = (sizes * np.maximum(at - kinks, 0)).sum(0)
         slopes = (sizes * (at > kinks)).sum(0)
-        return Samples(at, values[:, None], slopes[:, None])
+        return Samples(at, values[:, None], slopes[:, None], slopes[:, None, None])
 
     refinement = Refinement(1e-6, 300, start)
     nodes = refinement.start()
     assert len(nodes) >= max(start, LEAST_REFINEMENT)
     for _ in range(rounds):
-        more = refinement.more(samples(nodes), lambda a, m, b: np.array([m * (b - a)]))
+        more = refinement.more(samples(nodes), 300 - len(nodes), None)
         assert not set(more) & set(nodes)
         nodes += more
     rule = refinement.rule(samples(nodes))
     assert rule.weights.sum() == pytest.approx(1, abs=1e-12)
-    assert (rule.weights > 0).all()
+    assert np.abs(rule.weights).sum() < 2.5  # what is beside a jump is not extrapolated
     known = samples(nodes)
     delta = rule.weights @ known.slopes[:, 0] - known.difference[0]
-    assert abs(delta) <= refinement.error(known)[0] + 1e-12
+    assert abs(delta) <= local_error(known)[0] + 1e-12
 
 
 def ask(**options: Any) -> dict[str, Any]:
@@ -217,7 +216,7 @@ def test_n_steps_is_where_a_refinement_starts_and_what_is_not_used_is_told() -> 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("tolerance", v) for v in (0, -1, 1.5, "much", True, [0.1], 1e400)]
-    + [("max_evaluations", v) for v in (0, 16, 501, 2.5, "many", True)],
+    + [("max_evaluations", v) for v in (0, 8, 5001, 2.5, "many", True)],
 )
 def test_bad_values_are_refused(field: str, value: Any) -> None:
     asked = {"tolerance": 0.1, field: value}
@@ -238,7 +237,7 @@ def test_refinements_and_fixed_rules_share_a_batch() -> None:
         assert together["convergence_delta"] == pytest.approx(alone["convergence_delta"], abs=1e-6)
 
 
-@pytest.mark.parametrize(("n_steps", "converged"), [(19, False), (21, True)])
+@pytest.mark.parametrize(("n_steps", "converged"), [(18, False), (21, True)])
 def test_a_fixed_rule_has_converged_within_five_percent_and_warns_beyond(n_steps: int, converged: bool) -> None:
     """From zeros, n right-hand nodes of a quadratic give (n + 1)/n of the difference: 1/n too much."""
     fixed = integrated_gradients(Quadratic(60).double(), X, target=0, n_steps=n_steps, method="riemann_right")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from intgrads.integral.attribution import PathIntegral
 from intgrads.integral.batches import integrate
+from intgrads.integral.fixed import FixedNodes
 from intgrads.integral.path import StraightPath
 from intgrads.integral.quadrature import quadrature
 from intgrads.integral.refinement import Refinement
@@ -40,7 +41,9 @@ class Seen(nn.Module):
 
 def integral(seed: int, targets: tuple[int, ...] | None, nodes: Any = None) -> PathIntegral:
     x = torch.rand(3, 8, 10, generator=torch.Generator().manual_seed(seed))
-    return PathIntegral(StraightPath(x, torch.zeros_like(x), targets), nodes or quadrature("gausslegendre", 20))
+    return PathIntegral(
+        StraightPath(x, torch.zeros_like(x), targets), nodes or FixedNodes(quadrature("gausslegendre", 20))
+    )
 
 
 def integrated(copies: list[Any], chunk_rows: int, nodes: Any = None) -> list[PathIntegral]:

@@ -29,7 +29,11 @@ def test_a_picture_by_its_bytes(torchserve: TorchServe) -> None:
     content = loaded(reply)
     assert content["info"]["prediction"]["label"] == "tiger cat"
     assert content["integrated_grads"].shape == (1, 3, 224, 224)
-    assert content["integrated_directional_grads"].shape == content["intermediates"].shape == (50, 3, 224, 224)
+    steps = content["info"]["n_steps"]
+    assert content["integrated_directional_grads"].shape == content["intermediates"].shape == (steps, 3, 224, 224)
+    # The demo's own tolerance, since nothing was said of the steps.
+    assert content["info"]["tolerance"] == 0.05
+    assert content["attribution_error"].item() <= 0.05
     assert content["step_sizes"].sum().item() == pytest.approx(1, abs=1e-6)
     assert float(reply.headers["X-Intgrads-Convergence-Delta"]) == pytest.approx(
         content["convergence_delta"].item(), rel=1e-4
@@ -184,6 +188,8 @@ def test_a_tolerance_of_one_percent_is_met_on_the_cat(torchserve: TorchServe) ->
     reply = post(torchserve, files={"data": CAT}, data={"tolerance": "0.01", "format": "json"})
     answer = reply.json()
     assert answer["converged"]
+    assert 0 < answer["attribution_error"] <= 0.01
+    assert float(reply.headers["X-Intgrads-Attribution-Error"]) == pytest.approx(answer["attribution_error"], rel=0.01)
     assert answer["local_error"] <= 0.01 * abs(answer["difference"])
     assert abs(answer["convergence_delta"]) <= answer["local_error"]
     assert reply.headers["X-Intgrads-Evaluations"] == str(answer["evaluations"])

@@ -177,6 +177,7 @@ def test_a_mistake_of_a_thousandth_in_a_network_too_large_to_copy(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(comparison, "MOST_PARAMETERS", 0)
+
     def wrong(module: nn.Module) -> nn.Module:
         folded = fold(module)
         with torch.no_grad():

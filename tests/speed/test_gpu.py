@@ -132,6 +132,7 @@ def test_a_batch_that_does_not_fit_is_halved(gpu: torch.device, caplog: pytest.L
 
 def test_the_steps_are_shared_with_a_cpu(gpu: torch.device) -> None:
     from intgrads.integral.attribution import PathIntegral
+    from intgrads.integral.fixed import FixedNodes
     from intgrads.integral.path import StraightPath
     from intgrads.integral.quadrature import quadrature
 
@@ -139,7 +140,8 @@ def test_the_steps_are_shared_with_a_cpu(gpu: torch.device) -> None:
     module.requires_grad_(False)
     expected = integrated_gradients(module, x, target=0, n_steps=12)
     on_gpu = prepare(module, SHAPE, gpu)
-    integral = PathIntegral(StraightPath(x[0].to(gpu), 0 * x[0].to(gpu), (0,)), quadrature("gausslegendre", 12))
+    nodes = FixedNodes(quadrature("gausslegendre", 12))
+    integral = PathIntegral(StraightPath(x[0].to(gpu), 0 * x[0].to(gpu), (0,)), nodes)
     integrate([on_gpu, OnDevice(module, CPU)], [integral], 4)
     assert off(integral.finish().integrated_gradients, expected.integrated_gradients) < 1e-2
 

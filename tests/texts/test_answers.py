@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from intgrads.call import Call, Reply
+from intgrads.request import ERROR_MAP
 from intgrads.texts.request import TextRequest
 from safetensors.numpy import load
 from shared.texts import LONGEST, bert_service, text_call, xlnet_service
@@ -30,15 +31,18 @@ SHAPES = {
     "target_class": (),
     "convergence_delta": (),
     "local_error": (),
+    "attribution_error": (),
     "converged": (),
     "evaluations": (),
     "input_ids": (14,),
     "offsets": (14, 2),
     "truncated": (),
     "token_scores": (14,),
+    "token_scores_error": (14,),
     "word_offsets": (10, 2),
     "word_spans": (10, 2),
     "word_scores": (10,),
+    "word_scores_error": (10,),
 }
 STRINGS = {"tokens", "words"}
 
@@ -86,7 +90,7 @@ def test_tensor_formats_hold_the_documented_names_and_shapes(format: str) -> Non
 @pytest.mark.parametrize("format", ["npz", "safetensors", "json"])
 def test_all_formats_hold_the_same(format: str) -> None:
     expected = read(ask(format="gzip"))
-    found = read(ask(format=format, fields=TextRequest.tensors))
+    found = read(ask(format=format, fields=[name for name in TextRequest.tensors if name != ERROR_MAP]))
     for name in SHAPES:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, err_msg=name)
     for name, value in expected["info"].items():
@@ -251,7 +255,9 @@ def test_html_colours_words_by_sign_and_asks_for_nothing_outside() -> None:
     assert len(spans) == 10 + 14 + 3
     strongest = max(map(abs, answer["word_scores"]))
     for span, score in zip(spans, answer["word_scores"], strict=False):
-        assert float(span["title"] or "") == pytest.approx(score, rel=1e-3)
+        told_score, error = (span["title"] or "").split(" ± ")
+        assert float(told_score) == pytest.approx(score, rel=1e-3)
+        assert 0 < float(error) < abs(score)
         red, blue = (int((span["style"] or "")[place : place + 2], 16) for place in (12, 16))
         if abs(score) > 0.1 * strongest:  # weaker ones may be white
             assert (blue > red) == (score > 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from intgrads.answers.info import GROUP_FIGURES, Info, Integral, group_infos
@@ -15,7 +16,7 @@ from intgrads.formats.encodings import Contents
 from intgrads.integral.attribution import Attribution
 from intgrads.integral.groups import GroupValues, group_values
 from intgrads.integral.path import StraightPath
-from intgrads.request import Request
+from intgrads.request import ERROR_MAP, Request
 from intgrads.subject import Integrand, Subject
 
 
@@ -52,10 +53,7 @@ def answer(
     several = request.several_targets
     tensors = {} if attributed is None else _tensors(request, attributed)
     tensors |= _group_tensors(request, groups) | {array.name: array.tensor(several) for array in arrays}
-    each_target: list[tuple[Tensor | None, GroupValues | None]] = [(None, None)]
-    if attribution is not None:
-        of_targets: Sequence[GroupValues | None] = groups or [None] * len(attribution.targets)
-        each_target = list(zip(attribution.integrated_gradients, of_targets, strict=True))
+    each_target: Sequence[GroupValues | None] = groups or [None] * len(attribution.targets if attribution else (0,))
     info = Info(
         model=model,
         warnings=tuple(warnings),
@@ -72,8 +70,10 @@ def answer(
         tensors=tensors,
         strings=strings,
         tensors_in_json=request.fields is not None,
-        draw=None if draw is None else lambda: draw(attribution, each_target[0][1]),
-        section=lambda: answer_section(info, [shown.section(*target) for target in each_target]),
+        draw=None if draw is None else lambda: draw(attribution, each_target[0]),
+        section=lambda: answer_section(
+            info, [shown.section(attribution, t, of_target) for t, of_target in enumerate(each_target)]
+        ),
     )
 
 
@@ -88,8 +88,16 @@ def _tensors(request: Request, attributed: Attributed) -> dict[str, Tensor]:
         kept = attribution.gradients
         return torch.empty(0) if kept is None else of_targets(kept)
 
+    def error_map() -> Tensor:
+        errors, integrand = attribution.attribution_error_map, attributed.integrand
+        if errors is None:
+            return torch.empty(0)
+        of_units = torch.stack([torch.linalg.vector_norm(integrand.by_unit(one), dim=-1) for one in errors])
+        return of_targets(of_units.reshape(len(errors), 1, *integrand.unit_shape))
+
     available: dict[str, Callable[[], Tensor]] = {
         request.integral: lambda: of_targets(attribution.integrated_gradients[:, None]),
+        ERROR_MAP: error_map,
         request.gradients: gradients,
         "step_sizes": lambda: torch.from_numpy(attribution.step_sizes).float()[:, None],
         "intermediates": lambda: torch.stack([path.point(alpha).cpu() for alpha in attribution.alphas.tolist()]),
@@ -101,6 +109,7 @@ def _tensors(request: Request, attributed: Attributed) -> dict[str, Tensor]:
         "target_class": of_targets(torch.tensor(attribution.targets)),
         "convergence_delta": of_targets(torch.from_numpy(attribution.convergence_delta)),
         "local_error": of_targets(torch.from_numpy(attribution.local_error)),
+        "attribution_error": of_targets(torch.from_numpy(attribution.attribution_error)),
         "converged": of_targets(torch.from_numpy(attribution.converged)),
         "evaluations": torch.tensor(attribution.evaluations),
     }
@@ -114,10 +123,18 @@ def _group_values(attributed: Attributed) -> list[GroupValues]:
     if family is None:
         return []
     step = integrand.by_unit(attributed.path.step.cpu()).numpy()
-    return [
-        group_values(integrand.by_unit(of_target).double().numpy(), step, family.members, family.units)
-        for of_target in attributed.attribution.integrated_gradients
-    ]
+    attribution = attributed.attribution
+
+    def values(t: int, of_target: Tensor) -> GroupValues:
+        def errors(combinations: NDArray[np.float64]) -> NDArray[np.float64]:
+            # The groups' sums follow the units'.
+            units = np.zeros((len(combinations), len(step) if integrand.scores else 0))
+            return attribution.errors.of_sums(t, np.concatenate([units, combinations], axis=1))
+
+        own = integrand.by_unit(of_target).double().numpy()
+        return group_values(own, step, family.members, family.units, errors)
+
+    return [values(t, of_target) for t, of_target in enumerate(attribution.integrated_gradients)]
 
 
 def _group_tensors(request: Request, groups: Sequence[GroupValues]) -> dict[str, Tensor]:

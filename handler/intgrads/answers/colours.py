@@ -11,6 +11,9 @@ from intgrads.integral.groups import GroupValues
 COLOURS = "RdBu"
 """matplotlib's map from red (it lowered the output) over white to blue (it raised it)."""
 
+ALIKE = "≈"
+"""Before a group that cannot be told from the one above it."""
+
 DEEPEST = 0.6
 """Part of the map that is used: its ends are too dark to read black letters on."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,12 @@ from intgrads.labels import Labels
 from intgrads.outputs import Outputs, likeliest, predicted_labels, probabilities
 from intgrads.request import Request
 from intgrads.speed.precision import Precision
+
+UNRESOLVED = 0.3
+"""An estimated error of the map above this says that there is no map yet; how far it is off is not known then."""
+
+TOLERANCES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+"""Of which a warning names one."""
 
 TOP = 5
 """How many of the largest outputs an answer lists."""
@@ -40,12 +46,16 @@ class Output:
 
 @dataclass(frozen=True)
 class Target:
-    """An output that was attributed, f(x) - f(x') and the errors of its integral, in the output's units."""
+    """An output that was attributed, f(x) - f(x') and the errors of its integral.
+
+    They are in the output's units, but the error of the map is a part of the map.
+    """
 
     output: Output
     difference: float
     convergence_delta: float
     local_error: float
+    attribution_error: float
     converged: bool
 
 
@@ -92,6 +102,10 @@ class Group:
     dividend: list[float]
     value: list[float]
     integrated_gradients: list[float]
+    idg_error: list[float]
+    dividend_error: list[float]
+    value_error: list[float]
+    integrated_gradients_error: list[float]
 
 
 @dataclass(frozen=True)
@@ -148,6 +162,7 @@ class Info:
             "difference": self._each([target.difference for target in targets]),
             "convergence_delta": self._each([target.convergence_delta for target in targets]),
             "local_error": self._each([target.local_error for target in targets]),
+            "attribution_error": self._each([target.attribution_error for target in targets]),
             "converged": self._each([target.converged for target in targets]),
             "evaluations": integral.evaluations,
             "n_steps": integral.n_steps,
@@ -164,6 +179,10 @@ GROUP_FIGURES = {
     "dividends": "dividend",
     "values": "value",
     "integrated_gradients": "integrated_gradients",
+    "idg_error": "idg_error",
+    "dividends_error": "dividend_error",
+    "values_error": "value_error",
+    "integrated_gradients_error": "integrated_gradients_error",
 }
 """What an answer tells of each group: in its arrays, after ``group_``, and in JSON's list."""
 
@@ -190,6 +209,7 @@ def integral_info(
         attribution.difference.tolist(),
         attribution.convergence_delta.tolist(),
         attribution.local_error.tolist(),
+        attribution.attribution_error.tolist(),
         attribution.converged.tolist(),
         strict=True,
     )
@@ -219,13 +239,17 @@ def group_infos(family: GroupFamily, groups: Sequence[GroupValues]) -> tuple[Gro
     return tuple(Group(*row) for row in rows)
 
 
-def integral_warnings(request: Request, integral: Integral, most_evaluations: int) -> list[str]:
+def integral_warnings(
+    request: Request, integral: Integral, expected: Callable[[float], int], most_evaluations: int
+) -> list[str]:
     """Return what a caller should know of an integral before they believe it.
 
     Parameters
     ----------
     request : Request
     integral : Integral
+    expected : callable
+        From a tolerance to the evaluations that it is likely to take.
     most_evaluations : int
         That the archive allows.
     """
@@ -236,18 +260,53 @@ def integral_warnings(request: Request, integral: Integral, most_evaluations: in
             "and no classes"
         )
     for target in integral.targets:
-        # With a tolerance, whether it was met is what was asked for.
-        if not request.tolerance and abs(target.convergence_delta) > RELATIVE_ERROR * abs(target.difference):
-            warnings.append(
-                f"the integral has not converged for {target.output.label!r}: its sum misses f(x) - f(x') = "
-                f"{target.difference:.4g} by {target.convergence_delta:.2g}; ask for a tolerance, which "
-                "puts steps where they are needed, or for many more n_steps"
-            )
+        if not target.converged:
+            remedy = _remedy(target, integral, expected, most_evaluations)
+            warnings.append(f"{_state(target, integral.tolerance or RELATIVE_ERROR)}; {remedy}")
     if request.tolerance and not all(target.converged for target in integral.targets):
-        more = request.max_evaluations < most_evaluations
-        remedy = ", and more max_evaluations may help" if more else "; this archive allows no more of them"
-        warnings.append(
-            f"the tolerance was not met within {integral.evaluations} evaluations; the local error tells how far it "
-            f"is{remedy}"
-        )
+        warnings.append(f"the tolerance was not met within {integral.evaluations} evaluations")
     return warnings
+
+
+def _state(target: Target, tolerance: float) -> str:
+    """Return in words how far off an integral is that has not converged."""
+    of, error = f"for {target.output.label!r}", target.attribution_error
+    if error > UNRESOLVED:
+        return (
+            f"the map {of} has not converged, it is not even resolved: its error is estimated at {error:.0%} of it, "
+            f"and from {UNRESOLVED:.0%} on that says no more than that there is no map yet"
+        )
+    if error > tolerance:
+        return f"the map {of} has not converged: it is off by about {_percent(error)}"
+    off = f"local errors of {target.local_error:.2g} in a difference f(x) - f(x') of {target.difference:.4g}"
+    return f"the integral {of} has not converged: the map is off by about {_percent(error)}, but there are {off}"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.2g} %"
+
+
+def _remedy(target: Target, integral: Integral, expected: Callable[[float], int], most_evaluations: int) -> str:
+    """Return what would help, with what it is likely to cost."""
+    if integral.tolerance is not None:
+        if integral.evaluations >= most_evaluations:
+            return "this archive allows no more evaluations"
+        if target.attribution_error <= integral.tolerance:
+            return "more max_evaluations may help"
+        tolerance = integral.tolerance
+    else:
+        # The next that is worth asking for: of an error of 9 % one half is little gain.
+        wanted = UNRESOLVED if target.attribution_error > UNRESOLVED else target.attribution_error
+        tolerance = next((one for one in TOLERANCES if one < wanted / 2), TOLERANCES[-1])
+    evaluations = expected(tolerance)
+    if evaluations > most_evaluations:
+        return (
+            f"tolerance={tolerance:g} would take more than the {most_evaluations} evaluations that this archive allows"
+        )
+    more = f", more than max_evaluations={integral.evaluations}" if integral.tolerance is not None else ""
+    return f"tolerance={tolerance:g} would take about {_round(evaluations)} evaluations{more}"
+
+
+def _round(count: int) -> int:
+    """Return a count to two digits."""
+    return int(float(f"{count:.2g}"))

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from intgrads.answers.colours import ranking
+import numpy as np
+
+from intgrads.answers.colours import ALIKE, ranking
 from intgrads.answers.info import Info, Integral
 from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.outputs import LIKELY
@@ -21,20 +23,39 @@ MOST_ROWS = 60
 def groups_section(family: GroupFamily, groups: GroupValues) -> str:
     """Return the groups as a table, the largest value first."""
     rows = []
-    for k in ranking(groups, len(family.kinds))[:MOST_ROWS]:
-        cells = (family.kinds[k], family.labels[k], str(int(family.members[k].sum())))
+    order = ranking(groups, len(family.kinds))
+    for rank, k in enumerate(order[:MOST_ROWS]):
+        alike = rank > 0 and not groups.told_apart(order[rank - 1], k)
+        cells = (ALIKE if alike else "", family.kinds[k], family.labels[k], str(int(family.members[k].sum())))
         rows.append(
             "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-            + f'<td class="number">{groups.values[k]:.4f}</td><td class="number">{groups.dividends[k]:.2g}</td>'
-            + f'<td class="number">{groups.idg[k]:+.3g}</td>'
-            + f'<td class="number">{groups.integrated_gradients[k]:+.3g}</td>'
+            + f"<td>{_whisker(groups.values[k], groups.values_error[k])}</td>"
+            + _number(f"{groups.values[k]:.4f}", groups.values_error[k])
+            + _number(f"{groups.dividends[k]:.2g}", groups.dividends_error[k])
+            + _number(f"{groups.idg[k]:+.3g}", groups.idg_error[k])
+            + _number(f"{groups.integrated_gradients[k]:+.3g}", groups.integrated_gradients_error[k])
         )
-    names = ("group", "", "size", "value", "dividend", "IDG", "sum of IG")
+    names = ("", "group", "", "size", "", "value", "dividend", "IDG", "sum of IG")
     head = "".join(f"<th>{name}</th>" for name in names)
     left = len(family.kinds) - len(rows)
     more = f"<p>and {left} more, of smaller values</p>" if left > 0 else ""
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<table class="groups"><tr>{head}</tr>{body}</table>{more}\n'
+    key = f'<p class="key">{ALIKE}: not to be told from the group above, by the errors of their values</p>'
+    return f'<table class="groups"><tr>{head}</tr>{body}</table>{more}{key if ALIKE in body else ""}\n'
+
+
+def _number(figure: str, error: float) -> str:
+    return f'<td class="number">{figure}{f" ± {error:.2g}" if error > 0 else ""}</td>'
+
+
+def _whisker(value: float, error: float) -> str:
+    """Return a bar as long as a value, from 0 to 1, with its error as a whisker at its end."""
+    width, low, high = (100 * float(np.clip(x, 0, 1.1)) for x in (value, value - error, value + error))
+    lines = f'<path d="M{low:.1f} 7H{high:.1f}M{low:.1f} 3V11M{high:.1f} 3V11" stroke="#000" fill="none"/>'
+    return (
+        f'<svg class="whisker" viewBox="0 0 120 14"><rect y="3" width="{width:.1f}" height="8" fill="#9ab"/>'
+        f"{lines if error > 0 else ''}</svg>"
+    )
 
 
 def answer_section(info: Info, sections: Sequence[str]) -> str:
@@ -57,6 +78,7 @@ def answer_section(info: Info, sections: Sequence[str]) -> str:
                 ("f(x) − f(x′)", f"{target.difference:.4g}"),
                 ("convergence delta", f"{target.convergence_delta:+.2g}"),
                 ("local error", f"{target.local_error:.2g}"),
+                ("error of the map", f"{100 * target.attribution_error:.2g} %"),
             ])
         )  # fmt: skip
     return "\n".join([*parts, notes])

@@ -59,6 +59,8 @@ def write_archive(order: Order, directory: Path) -> list[str]:
         made = entry.family().read(order)
         outputs = order.settings.outputs or made.outputs
         check_outputs(outputs, len(made.labels))
+        if not order.settings.model_fields_set & {"tolerance", "n_steps", "method"}:
+            manifest["settings"]["tolerance"] = made.tolerance
         manifest |= {"family": entry.name, "architecture": made.architecture, "outputs": outputs}
         manifest[made.spec.kind] = made.spec.stated()
         for name, text in made.spec.files().items():

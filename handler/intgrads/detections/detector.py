@@ -161,7 +161,9 @@ class SearchedPicture:
                 return ClassLogits(_as_tensormask(module), place)
 
             targets = (int(found.classes[k]),)
-            return Integrand(class_logits, x, baseline, self.segmenter.labels, by_pixel, targets, family)
+            return Integrand(
+                class_logits, x, baseline, self.segmenter.labels, by_pixel, tuple(x.shape[1:]), targets, family
+            )
         region = found.mask_logits[k] > 0
         if not region.any():
             raise RequestError(
@@ -172,7 +174,7 @@ class SearchedPicture:
             return MaskLogit(_as_tensormask(module), place, region.to(next(module.parameters()).device))
 
         labels = Labels([f"mask of {found.labels[k]}"])
-        return Integrand(mask_logit, x, baseline, labels, by_pixel, (0,), family)
+        return Integrand(mask_logit, x, baseline, labels, by_pixel, tuple(x.shape[1:]), (0,), family)
 
 
 def _as_tensormask(module: nn.Module) -> TensorMask:

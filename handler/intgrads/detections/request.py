@@ -40,10 +40,10 @@ class DetectionRequest(ImageRequest):
         )
 
     @classmethod
-    def unused(cls, content: Mapping[str, Any]) -> list[str]:
+    def unused(cls, content: Mapping[str, Any], refined: bool) -> list[str]:
         """Return notes on what was sent and is not used: all that is about an attribution, where none was asked for."""
         if "target_instance" in content:
-            return super().unused(content)
+            return super().unused(content, refined)
         kept = ("data", "image", "img_data", "fields", "format", "segment", "score_threshold", "precision")
         return [
             f"`{name}` was not used: it is about an attribution, which `target_instance` asks for"

@@ -11,6 +11,10 @@ h1 { font-size: 1.3em } h2 { font-size: 1.1em; margin-top: 2em }
 .text { font-size: 1.25em; line-height: 2; white-space: pre-wrap; overflow-wrap: anywhere }
 .tokens { font: 13px/2.2 monospace; overflow-wrap: anywhere }
 .key { font-size: 13px }
+.text span, .tokens span { background-image: linear-gradient(#000, #000) !important;
+  background-repeat: no-repeat !important; background-position: 0 100% !important;
+  background-size: var(--error, 0) 2px !important }
+.whisker { width: 120px; height: 14px; vertical-align: middle }
 .text span, .tokens span, .key span { border-radius: 3px; padding: 2px 1px }
 .tokens span, .key span { margin-right: 5px; padding: 2px 3px; border: 1px solid #ddd }
 .phrases { font-size: 1.1em; line-height: 1.6; white-space: pre-wrap; overflow-wrap: anywhere }

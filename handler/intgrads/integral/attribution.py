@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from intgrads.integral.convergence import Samples
+from intgrads.integral.convergence import Samples, local_error
+from intgrads.integral.map_error import ErrorModel, MapErrors, map_norms
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
+from intgrads.integral.quadrature import Rule
+from intgrads.integral.sketch import sketch
+
+Sums = Callable[[Tensor], NDArray[np.float64]]
+"""From something like x for each target, (T, *shape), to sums over groups of features, (T, Q)."""
+
+HELD_BYTES, LEAST_HELD = 64 * 2**20, 32
+"""Memory for gradients whose weights are not known yet, and how many of them may be held however large they are: with
+fewer a refinement knows too little of the path to plan the rest of it."""
+
+LEAST_CHANGE = 1e-12
+"""A node whose weight changes by less is not computed again for it."""
+
+FEATURES_AT_ONCE = 2**14
+"""Features of which the error is computed in one piece."""
+
+
+def most_held(size: int) -> int:
+    """Return how many gradients of `size` numbers an integral holds at most, where it returns none of them."""
+    return max(LEAST_HELD, HELD_BYTES // (4 * size))
 
 
 @dataclass(frozen=True)
@@ -35,11 +56,18 @@ class Attribution:
         Sum of IG minus the difference.
     local_error : ndarray, (T,), float64
         Sum over the eighths of the path of the absolute error made there; see :mod:`intgrads.integral.convergence`.
+    attribution_error : ndarray, (T,), float64
+        Estimated L2 norm of the error of the integrated gradients, over their own; see
+        :mod:`intgrads.integral.map_error`.
+    attribution_error_map : Tensor, (T, *shape), or None where it was not asked for
+        Estimated error of each feature's integrated gradient, absolute.
     converged : ndarray, (T,), bool
-        Of a refinement: whether the local error met the tolerance. Of a fixed rule: whether the delta is at most 5 %
-        of the difference.
+        Whether the error of the map met the tolerance, and the local error that part of the difference. The tolerance
+        of a fixed rule is 5 %.
     evaluations : int
         Points at which the network and its gradient were computed, x and x' among them.
+    errors : MapErrors
+        What else can be said of errors: those of sums over groups, and what a tolerance is likely to cost.
     """
 
     targets: tuple[int, ...]
@@ -52,8 +80,11 @@ class Attribution:
     difference: NDArray[np.float64]
     convergence_delta: NDArray[np.float64]
     local_error: NDArray[np.float64]
+    attribution_error: NDArray[np.float64]
+    attribution_error_map: Tensor | None
     converged: NDArray[np.bool_]
     evaluations: int
+    errors: MapErrors
 
 
 class PathIntegral:
@@ -66,22 +97,38 @@ class PathIntegral:
         A fixed rule, or a refinement that chooses its nodes as it goes.
     keep_gradients : bool, default True
         Whether the gradient at each node is part of the answer. If not, those whose weights are known are added up and
-        forgotten, and memory does not depend on the number of nodes. A refinement knows its weights at its end only,
-        and holds the gradients until then.
+        forgotten, and memory does not depend on the number of nodes: a refinement holds :func:`most_held` of them.
+    error_map : bool, default False
+        Whether the error of each feature is. All gradients are held for it.
+    sums : callable, optional
+        Sums over features of which the errors will be asked for.
     """
 
-    def __init__(self, path: StraightPath, nodes: Nodes, keep_gradients: bool = True) -> None:
+    def __init__(
+        self,
+        path: StraightPath,
+        nodes: Nodes,
+        keep_gradients: bool = True,
+        *,
+        error_map: bool = False,
+        sums: Sums | None = None,
+    ) -> None:
         self.path = path
         self.nodes = nodes
         self.targets = path.targets
         self.complete = False
         self._keep = keep_gradients
-        self._weights: Mapping[float, float] | None = nodes.known_weights
+        self._error_map = error_map
+        self._sum_up = sums
+        self._weights: Mapping[float, float] | None = None
+        self._evaluations = 0
         self._logits: dict[float, Tensor] = {}
         self._slopes: dict[float, NDArray[np.float64]] = {}
-        self._gradients: dict[float, Tensor] = {}
-        self._bends: dict[tuple[float, float, float], NDArray[np.float64]] = {}
+        self._sketches: dict[float, NDArray[np.float64]] = {}
+        self._sums: dict[float, NDArray[np.float64]] = {}
+        self._held: dict[float, Tensor] = {}
         self._total: Tensor | None = None
+        self._in_total: dict[float, float] = {}
 
     @property
     def cost(self) -> int:
@@ -94,10 +141,30 @@ class PathIntegral:
         x comes first of all, since it tells the predicted class, then x'.
         """
         if not self._slopes:
-            return [1.0, 0.0] + [alpha for alpha in self.nodes.start() if 0 < alpha < 1]
-        alphas = self.nodes.more(self._samples(), self._bend)
+            start = self.nodes.start(self._room())
+            self._weights = self.nodes.known_weights
+            return [1.0, 0.0] + [alpha for alpha in start if 0 < alpha < 1]
+        # A network that overflows gives infinities; telling so is up to who asked.
+        with np.errstate(all="ignore"):
+            alphas = self.nodes.more(self._samples(), self.nodes.most - self._evaluations, self._room())
+        self._weights = self.nodes.known_weights
+        if alphas and self._weights is not None and not self._all_held:
+            for alpha in list(self._held):
+                self._add(alpha, self._held.pop(alpha))
+            changed = [a for a, weight in self._in_total.items() if abs(self._weights[a] - weight) > LEAST_CHANGE]
+            alphas = sorted([*alphas, *changed])
         self.complete = not alphas
         return alphas
+
+    @property
+    def _all_held(self) -> bool:
+        return self._keep or self._error_map
+
+    def _room(self) -> int | None:
+        """Return how many gradients can still be held; None for any number."""
+        if self._all_held:
+            return None
+        return most_held(len(self.targets or (0,)) * self.path.input.numel()) - len(self._held)
 
     def add_output(self, alpha: float, logits: Tensor) -> None:
         """Take the logits (C,) at a point; those at x settle a target that the caller left open.
@@ -119,23 +186,25 @@ class PathIntegral:
 
     def add_gradient(self, alpha: float, gradient: Tensor) -> None:
         """Take the gradients (T, *shape) at a point whose output has been added."""
-        precise = gradient.double()
-        self._slopes[alpha] = (precise * self.path.step).flatten(1).sum(1).cpu().numpy()
-        if self._weights is not None:
-            if alpha not in self._weights:
-                return
-            self._total = self._weights[alpha] * precise + (0 if self._total is None else self._total)
-            if not self._keep:
-                return
-        self._gradients[alpha] = gradient.float().cpu()
+        self._evaluations += 1
+        if alpha not in self._slopes:
+            along = gradient.double() * self.path.step
+            self._slopes[alpha] = along.flatten(1).sum(1).cpu().numpy()
+            self._sketches[alpha] = sketch(along)
+            if self._sum_up is not None:
+                self._sums[alpha] = self._sum_up(along)
+        is_node = self._weights is None or alpha in self._weights
+        if self._weights is None or (self._keep and is_node) or self._error_map:
+            self._held[alpha] = gradient.float().cpu()
+        if self._weights is not None and is_node:
+            self._add(alpha, gradient)
 
-    def _bend(self, a: float, m: float, b: float) -> NDArray[np.float64]:
-        """See :data:`intgrads.integral.nodes.Bend`."""
-        if (a, m, b) not in self._bends:
-            first, middle, last = (self._gradients[alpha] for alpha in (a, m, b))
-            bent = (first - 2 * middle + last) / 4 * self.path.step.cpu()
-            self._bends[a, m, b] = bent.abs().flatten(1).sum(1).numpy()
-        return self._bends[a, m, b]
+    def _add(self, alpha: float, gradient: Tensor) -> None:
+        """Add a gradient to the integral by its weight, or by what that has changed by."""
+        weight = (self._weights or {})[alpha]
+        share = (weight - self._in_total.get(alpha, 0.0)) * gradient.double().to(self.path.step.device)
+        self._total = share if self._total is None else self._total + share
+        self._in_total[alpha] = weight
 
     def _samples(self) -> Samples:
         alphas, targets = sorted(self._slopes), list(self._settled())
@@ -143,6 +212,7 @@ class PathIntegral:
             np.array(alphas),
             np.stack([self._logits[alpha][targets].double().cpu().numpy() for alpha in alphas]),
             np.stack([self._slopes[alpha] for alpha in alphas]),
+            np.stack([self._sketches[alpha] for alpha in alphas]),
         )
 
     def _settled(self) -> tuple[int, ...]:
@@ -150,33 +220,58 @@ class PathIntegral:
             raise ValueError("nothing is known at x yet, and so no target")
         return self.targets
 
+    @np.errstate(all="ignore")
     def finish(self) -> Attribution:
         """Return the attribution of a complete integral."""
         targets, samples = self._settled(), self._samples()
-        rule = self.nodes.rule(samples)
+        rule, models = self.nodes.rule(samples), self.nodes.models(samples)
         total = self._total
         if total is None:
-            weighted = (w * self._gradients[a].double() for a, w in zip(rule.alphas, rule.weights, strict=True))
+            weighted = (w * self._held[a].double() for a, w in zip(rule.alphas, rule.weights, strict=True))
             total = sum(weighted, torch.zeros(1))
         integrated = total * self.path.step.to(total.device)
         delta = integrated.flatten(1).sum(1).cpu().numpy() - samples.difference
-        gradients = None
-        if self._keep:
-            # One after the other, so that what is returned is not held twice.
-            gradients = torch.empty(len(targets), len(rule), *self.path.input.shape)
-            for k, alpha in enumerate(rule.alphas.tolist()):
-                gradients[:, k] = self._gradients.pop(alpha)
+        sums = np.stack([self._sums[alpha] for alpha in samples.alphas.tolist()]) if self._sums else None
+        errors = MapErrors(models, samples, map_norms(rule, samples), sums)
+        # What no node has seen is missing from the sum as well, and the error adds up to no less than that.
+        sizes = np.maximum(integrated.abs().flatten(1).sum(1).cpu().numpy(), np.abs(samples.difference))
+        missing = np.divide(np.abs(delta), sizes, out=np.zeros_like(delta), where=sizes > 0)
+        error, off = np.maximum(errors.relative(), missing), local_error(samples)
+        tolerance = self.nodes.tolerance
+        error_map = self._map_of_errors(models, samples.alphas) if self._error_map else None
         return Attribution(
             targets=targets,
             integrated_gradients=integrated.float().cpu(),
-            gradients=gradients,
+            gradients=self._kept(rule) if self._keep else None,
             alphas=rule.alphas,
             step_sizes=rule.weights,
             output=self._logits[1.0].float().cpu(),
             baseline_output=self._logits[0.0].float().cpu(),
             difference=samples.difference,
             convergence_delta=delta,
-            local_error=self.nodes.error(samples),
-            converged=self.nodes.converged(samples, delta),
-            evaluations=len(samples.alphas),
+            local_error=off,
+            attribution_error=error,
+            attribution_error_map=error_map,
+            converged=(error <= tolerance) & (off <= samples.allowed(tolerance)),
+            evaluations=self._evaluations,
+            errors=errors,
         )
+
+    def _kept(self, rule: Rule) -> Tensor:
+        # One after the other, so that what is returned is not held twice.
+        gradients = torch.empty(len(self._settled()), len(rule), *self.path.input.shape)
+        for k, alpha in enumerate(rule.alphas.tolist()):
+            gradients[:, k] = self._held.pop(alpha)
+        return gradients
+
+    def _map_of_errors(self, models: list[ErrorModel], alphas: NDArray[np.float64]) -> Tensor:
+        """Return the error of each feature's integral, (T, *shape)."""
+        step = self.path.step.cpu().flatten().numpy()
+        errors = np.empty((len(models), step.size), np.float32)
+        gradients = [self._held[alpha].flatten(1) for alpha in alphas.tolist()]
+        for t, model in enumerate(models):
+            for first in range(0, step.size, FEATURES_AT_ONCE):
+                some = slice(first, first + FEATURES_AT_ONCE)
+                along = np.stack([gradient[t, some].double().numpy() for gradient in gradients]) * step[some]
+                errors[t, some] = model.of(along)
+        return torch.from_numpy(errors).reshape(len(models), *self.path.input.shape)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from intgrads.integral.interpolation import gap_integrals
+
 RELATIVE_ERROR = 0.05
 """A delta beyond this part of the difference is warned of, and is what a fixed rule counts as not converged."""
 
@@ -40,11 +42,14 @@ class Samples:
         f there.
     slopes : ndarray, (m, T), float64
         Its derivative along the path, the sum over the features of gradient times (x - x').
+    sketches : ndarray, (m, T, d), float64
+        Short stand-ins for gradient times (x - x'); see :mod:`intgrads.integral.sketch`.
     """
 
     alphas: NDArray[np.float64]
     values: NDArray[np.float64]
     slopes: NDArray[np.float64]
+    sketches: NDArray[np.float64]
 
     @property
     def difference(self) -> NDArray[np.float64]:
@@ -59,17 +64,13 @@ class Samples:
         return tolerance * np.maximum(np.abs(self.difference), DIFFERENCE_FLOOR)
 
 
-def interval_errors(samples: Samples) -> NDArray[np.float64]:
-    """Return the trapezoid's error between neighbouring samples.
+def gap_errors(samples: Samples) -> NDArray[np.float64]:
+    """Return the error of the sum in each gap between neighbouring samples, signed, (m - 1, T).
 
-    Returns
-    -------
-    ndarray, (m - 1, T)
-        Trapezoid of the slopes minus the true change of f, signed.
+    What local cubics through the slopes around it integrate to, minus the true change of f.
     """
     with np.errstate(invalid="ignore"):
-        widths = np.diff(samples.alphas)[:, None]
-        errors: NDArray[np.float64] = widths * (samples.slopes[1:] + samples.slopes[:-1]) / 2 - np.diff(
+        errors: NDArray[np.float64] = gap_integrals(samples.alphas, 4).of(samples.slopes) - np.diff(
             samples.values, axis=0
         )
     return errors
@@ -102,5 +103,5 @@ def summed(errors: NDArray[np.float64], middles: NDArray[np.float64]) -> NDArray
 
 
 def local_error(samples: Samples) -> NDArray[np.float64]:
-    """Return the local error of samples at the nodes of any rule, as the trapezoid over them makes it, (T,)."""
-    return summed(interval_errors(samples), (samples.alphas[1:] + samples.alphas[:-1]) / 2)
+    """Return the local error of samples at the nodes of any rule, as local cubics through them make it, (T,)."""
+    return summed(gap_errors(samples), (samples.alphas[1:] + samples.alphas[:-1]) / 2)

@@ -21,6 +21,7 @@ Memory is that of the groups' masks; it does not grow with the steps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,15 +64,36 @@ class GroupValues:
         IDG(S) signed, d(S) and v(S). Where every IDG is 0, so are dividends and values.
     integrated_gradients : ndarray, (G,), float64
         The plain sum of IG over the group.
+    idg_error, dividends_error, values_error, integrated_gradients_error : ndarray, (G,), float64
+        Estimated errors of these, standard deviations; NaN where none were to be estimated.
     """
 
     idg: Array
     dividends: Array
     values: Array
     integrated_gradients: Array
+    idg_error: Array
+    dividends_error: Array
+    values_error: Array
+    integrated_gradients_error: Array
+
+    def told_apart(self, first: int, second: int) -> bool:
+        """Whether the values of two groups differ by more than their errors."""
+        error = np.hypot(self.values_error[first], self.values_error[second])
+        return not abs(self.values[first] - self.values[second]) <= error
 
 
-def group_values(attributions: Array, step: Array, groups: NDArray[np.bool_], units: bool = True) -> GroupValues:
+Errors = Callable[[Array], Array]
+"""From linear combinations of the groups' sums of IG, (K, G), to their estimated errors, (K,)."""
+
+
+def group_values(
+    attributions: Array,
+    step: Array,
+    groups: NDArray[np.bool_],
+    units: bool = True,
+    errors: Errors = lambda combinations: np.full(len(combinations), np.nan),
+) -> GroupValues:
     """Return IDG, dividends and values of groups of units.
 
     A unit is what a group has or has not: a pixel with its channels, a token with its embedding. The family M is the
@@ -88,6 +110,9 @@ def group_values(attributions: Array, step: Array, groups: NDArray[np.bool_], un
         Which units each group has, the whole input among them.
     units : bool, default True
         Whether each single unit is a group of the family too.
+    errors : callable, optional
+        Estimates errors. Those of dividends and values are of first order, and leave out what single units that are
+        not among the groups add: thousands of small errors, which cancel.
 
     Raises
     ------
@@ -103,7 +128,11 @@ def group_values(attributions: Array, step: Array, groups: NDArray[np.bool_], un
     sums = attributions.astype(np.float64).sum(1)
     squares = (step.astype(np.float64) ** 2).sum(1)
     plain = members @ sums
-    idg = _over_norm(plain, members @ squares)
+    norms = members @ squares
+    idg = _over_norm(plain, norms)
+    each = np.eye(len(groups))
+    plain_error = errors(each)
+    idg_error = _over_norm(plain_error, norms)
     # One of each set: the first of equal groups, and of those that are a single unit none where units are groups.
     _, first = np.unique(np.packbits(groups, axis=1), axis=0, return_index=True)
     counted = np.zeros(len(groups), dtype=bool)
@@ -114,12 +143,24 @@ def group_values(attributions: Array, step: Array, groups: NDArray[np.bool_], un
     strength = np.abs(idg)
     total = strength[counted].sum() + alone.sum()
     if total == 0:
-        return GroupValues(idg, np.zeros_like(idg), np.zeros_like(idg), plain)
+        none = np.zeros_like(idg)
+        return GroupValues(idg, none, none, plain, idg_error, none, none, plain_error)
     # T is within S where they share all of T.
     distinct = members[np.flatnonzero(counted)]
     within = (members @ distinct.T).toarray() == sizes[counted]
     values = (within @ strength[counted] + members @ alone) / total
-    return GroupValues(idg, strength / total, values, plain)
+    # |IDG| by the sums over the groups, and the parts of the whole that are dividends and values: d(a / b) = (da - a/b
+    # db) / b. Single units that are among the groups take part.
+    slopes = _over_norm(np.sign(idg), norms)
+    listed = np.zeros(len(groups), dtype=bool)
+    listed[first] = True
+    below = np.zeros_like(each)
+    below[:, listed] = (members @ members[np.flatnonzero(listed)].T).toarray() == sizes[listed]
+    whole = listed * slopes
+    dividends = strength / total
+    dividends_error = errors((each * slopes - dividends[:, None] * whole) / total)
+    values_error = errors((below * slopes - values[:, None] * whole) / total)
+    return GroupValues(idg, dividends, values, plain, idg_error, dividends_error, values_error, plain_error)
 
 
 def _over_norm(sums: Array, squares: Array) -> Array:

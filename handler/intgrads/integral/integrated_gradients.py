@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from intgrads.integral.attribution import Attribution, PathIntegral
 from intgrads.integral.batches import integrate
+from intgrads.integral.fixed import FixedNodes
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
 from intgrads.integral.quadrature import Method, quadrature
@@ -72,6 +73,7 @@ def integrated_gradients(
     tolerance: float | None = None,
     max_evaluations: int = 500,
     keep_gradients: bool = True,
+    error_map: bool = False,
 ) -> Attribution:
     """Attribute a module's output to one input: the core as a notebook calls it.
 
@@ -90,12 +92,14 @@ def integrated_gradients(
     chunk_rows : int, default 32
         Points computed at once.
     tolerance : float, optional
-        Refine the nodes until the local error is at most this part of |f(x) - f(x')|; `n_steps` and `method` are then
-        not used. Default: the fixed rule.
+        Refine the nodes until the map errs by this part of itself at most, as estimated, and the local error is at most
+        this part of |f(x) - f(x')|; `n_steps` and `method` are then not used. Default: the fixed rule.
     max_evaluations : int, default 500
         Most points of a refinement.
     keep_gradients : bool, default True
         Whether to return the gradient at each step.
+    error_map : bool, default False
+        Whether to return the estimated error of each feature.
 
     Raises
     ------
@@ -110,8 +114,8 @@ def integrated_gradients(
             f"input and baseline must share one shape (1, …), got {tuple(input.shape)} and {tuple(baseline.shape)}"
         )
     path = StraightPath(input[0].detach(), baseline[0].detach(), None if target is None else _indices(target))
-    nodes: Nodes = quadrature(method, n_steps) if tolerance is None else Refinement(tolerance, max_evaluations)
-    integral = PathIntegral(path, nodes, keep_gradients)
+    nodes: Nodes = Refinement(tolerance, max_evaluations) if tolerance else FixedNodes(quadrature(method, n_steps))
+    integral = PathIntegral(path, nodes, keep_gradients, error_map=error_map)
     with evaluation_mode(module):
         integrate([module], [integral], chunk_rows)
     return integral.finish()

@@ -1,18 +1,13 @@
-"""Where a path is evaluated: the one face of fixed rules (quadrature.py) and of refinements (refinement.py)."""
+"""Where a path is evaluated: the one face of fixed rules (fixed.py) and of refinements (refinement.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from intgrads.integral.convergence import Samples
+from intgrads.integral.map_error import ErrorModel
 from intgrads.integral.quadrature import Rule
-
-Bend = Callable[[float, float, float], NDArray[np.float64]]
-"""From nodes a, m, b to the L1 norm of (g(a) - 2 g(m) + g(b)) / 4 times (x - x'), for each target, (T,)."""
 
 
 class Nodes(Protocol):
@@ -25,30 +20,44 @@ class Nodes(Protocol):
 
     @property
     def most(self) -> int:
-        """Nodes that there may be in all."""
+        """Points that may be computed in all, besides x and x' where a rule has not got them."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """The error that counts as converged, as a part of the map and of the difference."""
         ...
 
     @property
     def known_weights(self) -> Mapping[float, float] | None:
-        """The weight of each node, where it is known beforehand, so that no gradient need be held for it."""
+        """The weight of each node, where it is known beforehand, so that no gradient need be held for it.
+
+        Rounds that follow may change it; then those points are asked for again.
+        """
         ...
 
-    def start(self) -> list[float]:
-        """Return the nodes of the first round, in [0, 1], increasing."""
+    def start(self, room: int | None = None) -> list[float]:
+        """Return the nodes of the first round, in [0, 1], increasing, given how many gradients can be held."""
         ...
 
-    def more(self, samples: Samples, bend: Bend) -> list[float]:
-        """Return the nodes of the next round, given what is known at all of those before; none when done."""
+    def more(self, samples: Samples, affordable: int, room: int | None) -> list[float]:
+        """Return the nodes of the next round; none when done.
+
+        Parameters
+        ----------
+        samples : Samples
+            At all nodes of the rounds before.
+        affordable : int
+            Points that may still be computed.
+        room : int or None
+            Gradients that can still be held; None for any number.
+        """
         ...
 
     def rule(self, samples: Samples) -> Rule:
         """Return all nodes with their weights."""
         ...
 
-    def error(self, samples: Samples) -> NDArray[np.float64]:
-        """Return the local error, (T,); see :mod:`intgrads.integral.convergence`."""
-        ...
-
-    def converged(self, samples: Samples, delta: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return whether the integral is as near as it should be, (T,), given its convergence delta, (T,)."""
+    def models(self, samples: Samples) -> list[ErrorModel]:
+        """Return the error of the map for each target."""
         ...

@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import roots_legendre
 
-from intgrads.integral.convergence import RELATIVE_ERROR, Samples, local_error
-
 Method = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
 METHODS: tuple[str, ...] = get_args(Method)
 
@@ -41,36 +39,9 @@ class Rule:
         return len(self.alphas)
 
     @property
-    def most(self) -> int:
-        """Its nodes."""
-        return len(self)
-
-    @property
     def known_weights(self) -> dict[float, float]:
         """The weight of each node."""
         return dict(zip(self.alphas.tolist(), self.weights.tolist(), strict=True))
-
-    def start(self) -> list[float]:
-        """Return its nodes, all in one round."""
-        nodes: list[float] = self.alphas.tolist()
-        return nodes
-
-    def more(self, samples: Samples, bend: object) -> list[float]:  # noqa: ARG002
-        """Return no further nodes."""
-        return []
-
-    def rule(self, samples: Samples) -> Rule:  # noqa: ARG002
-        """Return itself."""
-        return self
-
-    def error(self, samples: Samples) -> NDArray[np.float64]:
-        """Return the local error, (T,), as the trapezoid over its nodes makes it."""
-        return local_error(samples)
-
-    def converged(self, samples: Samples, delta: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return whether the convergence delta is at most 5 % of the difference, (T,)."""
-        near: NDArray[np.bool_] = np.abs(delta) <= samples.allowed(RELATIVE_ERROR)
-        return near
 
 
 def quadrature(method: Method, n_steps: int) -> Rule:

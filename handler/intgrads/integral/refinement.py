@@ -1,16 +1,17 @@
-"""Refinement: nodes where the integral needs them, until its error is met.
+"""Refinement: nodes where the map needs them, until its error is met.
 
-The path is cut into panels of three nodes, both ends and the middle. f is known at the nodes, so the error of each
-panel is known exactly, |quadrature - change of f|, where a textbook's adaptive rule has to estimate it. The worst
-panels are halved; all their nodes stay nodes. That error is of a sum over the features, in which theirs cancel, so
-how far the features' own integrands bend within a panel counts as much for where it is halved.
+The integrand is read as local cubics through neighbouring nodes. The gaps between nodes that add most to the error of
+the map are halved, round after round; all nodes stay nodes. On a network of ReLUs this is as good as the trapezoid
+rule, on a smooth one it has the order of Simpson's, and where the integrand does not change no node is spent. Besides
+the map's error (map_error.py) the local error (convergence.py) must be met, which finds a change however near to an end
+of the path it lies, as with networks that normalise their input's scale away and a baseline of zeros.
 
-Where a network is smooth along the path Simpson's rule gains two orders; where its slope jumps, as with ReLUs, the
-trapezoid over the same nodes errs less. Each eighth of the path takes the one whose panels err less in sum, before any
-cancelling.
+Weights are known at the end only, since a new node changes those of its neighbours, and so gradients are held until
+then. When there is no room for more of them, all further nodes are planned at once from what each gap adds, their
+weights with them, and gradients need be held no longer.
 
-Leads: Bhat and Raychowdhury (arXiv 2302.11107) allot nodes by the change of f; halving finds a change however near to
-an end of the path it lies, as with networks that normalise their input's scale away and a baseline of zeros.
+Leads: Bhat and Raychowdhury (arXiv 2302.11107) allot nodes by the change of f; Gander and Gautschi (BIT 40, 2000) on
+adaptive quadrature.
 """
 
 from __future__ import annotations
@@ -18,24 +19,31 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from intgrads.integral.convergence import EIGHTHS, Samples, summed
-from intgrads.integral.nodes import Bend
+from intgrads.integral.convergence import EIGHTHS, Samples, gap_errors, local_error
+from intgrads.integral.interpolation import gap_integrals
+from intgrads.integral.map_error import ErrorModel, allotment, map_norms, nearest_rates, refined_models
 from intgrads.integral.quadrature import Rule
 
-LEAST_REFINEMENT = 2 * EIGHTHS + 1
-"""Nodes of the first round: a panel in each eighth of the path."""
+Array = NDArray[np.float64]
 
-SIMPSON_GAIN = 2.0
-"""Simpson's rule is taken where the trapezoid's panels err this many times as much."""
+LEAST_REFINEMENT = EIGHTHS + 1
+"""Nodes of the first round: the ends of each eighth of the path."""
 
 SHARE = 0.3
-"""Part of what is to be mended that one round mends: the worst panels that make it up are halved."""
+"""Part of what is to be mended that one round mends: the worst gaps that make it up are halved."""
+
+HALVED = 0.25
+"""Part of a gap's squared error that is left when it is halved, on a network whose gradient jumps."""
+
+AIM, PLANNED_AIM = 0.97, 0.85
+"""Parts of the tolerance that rounds and a plan aim at, since what is left of a gap that is cut is only expected. A
+plan that fails costs most: what its nodes' neighbours weigh changes, and they are computed again."""
 
 LEAST_WIDTH = 2.0**-44
-"""No panel is made narrower: beside a node of order 1 there are no more points between."""
+"""No gap is made narrower: beside a node of order 1 there are no more points between."""
 
-TRAPEZOID = np.array([1, 2, 1]) / 4
-SIMPSON = np.array([1, 4, 1]) / 6
+TOUCHED = 7
+"""Nodes of which the weight changes, or is new, where a gap is halved."""
 
 
 class Refinement:
@@ -44,97 +52,134 @@ class Refinement:
     Parameters
     ----------
     tolerance : float
-        Met when the local error is at most this part of |f(x) - f(x')|, for every target.
+        Met when, for every target, the estimated error of the map is at most this part of the map, and the local error
+        at most this part of |f(x) - f(x')|.
     max_evaluations : int
         Most nodes.
     start_nodes : int, default 0
-        Nodes of the first round, rounded up to a multiple of 16, and one.
+        Nodes of the first round, rounded up to a multiple of 8, and one.
     """
 
     name = "refined"
-    known_weights = None
 
     def __init__(self, tolerance: float, max_evaluations: int, start_nodes: int = 0) -> None:
         self.tolerance = tolerance
         self.most = max_evaluations
-        wanted = -(-max(start_nodes - 1, 1) // (2 * EIGHTHS))
-        most = max(1, (max_evaluations - 1) // (2 * EIGHTHS))
-        panels = EIGHTHS * min(wanted, most)
-        grid = np.arange(2 * panels + 1) / (2 * panels)
-        self._panels = np.stack([grid[:-2:2], grid[1::2], grid[2::2]], axis=1)
+        wanted = max(1, -(-(start_nodes - 1) // EIGHTHS))
+        self._gaps = EIGHTHS * min(wanted, max(1, (max_evaluations - 1) // EIGHTHS))
+        self._planned: Rule | None = None
 
-    def start(self) -> list[float]:
-        """Return the nodes of the first round."""
-        nodes: list[float] = np.unique(self._panels).tolist()
+    @property
+    def known_weights(self) -> dict[float, float] | None:
+        """The weight of each node since all were planned at once; None before."""
+        return None if self._planned is None else self._planned.known_weights
+
+    def start(self, room: int | None = None) -> list[float]:
+        """Return the nodes of the first round, given how many gradients can be held, None for any number."""
+        grid = np.arange(self._gaps + 1) / self._gaps
+        if room is not None and len(grid) > room:
+            self._planned = _cubics(grid)
+        nodes: list[float] = grid.tolist()
         return nodes
 
-    def more(self, samples: Samples, bend: Bend) -> list[float]:
-        """Halve the worst panels and return the nodes that are missing for it; none when done.
+    def more(self, samples: Samples, affordable: int, room: int | None) -> list[float]:
+        """Return the nodes of the next round; none when done.
 
         Parameters
         ----------
         samples : Samples
             At all nodes that were returned so far.
-        bend : Bend
-            How far the features' integrands at a panel's nodes are from a straight line.
+        affordable : int
+            Points that may still be computed.
+        room : int or None
+            Gradients that can still be held; None for any number.
         """
-        errors, _ = self._errors(samples)
-        if (summed(errors, self._panels[:, 1]) <= samples.allowed(self.tolerance)).all():
+        models = refined_models(samples)
+        total = map_norms(self.rule(samples), samples)
+        sought = np.stack([self._sought(model, samples, t, total[t]) for t, model in enumerate(models)], axis=1)
+        worst = sought.max(axis=1)
+        worst[np.diff(samples.alphas) <= LEAST_WIDTH] = 0
+        if not worst.any():
             return []
-        bends = np.stack([(b - a) * bend(a, m, b) for a, m, b in self._panels.tolist()])
-        worst = _share(errors / samples.allowed(self.tolerance)) + _share(bends)
-        worst[self._panels[:, 2] - self._panels[:, 0] <= LEAST_WIDTH] = 0
-        order = np.argsort(-worst, kind="stable")
-        several = int(np.searchsorted(np.cumsum(worst[order]), SHARE * worst.sum())) + 1
-        affordable = (self.most - len(samples.alphas)) // 2
-        chosen = order[: min(several, affordable)]
-        chosen = chosen[worst[chosen] > 0]
-        if not len(chosen):
-            return []
-        a, m, b = self._panels[chosen].T
-        left, right = np.stack([a, (a + m) / 2, m], axis=1), np.stack([m, (m + b) / 2, b], axis=1)
-        panels = np.concatenate([np.delete(self._panels, chosen, axis=0), left, right])
-        self._panels = panels[np.argsort(panels[:, 0])]
-        nodes: list[float] = np.sort(np.concatenate([left[:, 1], right[:, 1]])).tolist()
+        if self._planned is not None:
+            affordable //= TOUCHED
+        chosen = self._worst_gaps(models, samples, total, worst)[:affordable]
+        pieces = np.ones(len(worst), np.int64)
+        pieces[chosen] = 2
+        if self._planned is not None or (room is not None and len(chosen) > room):
+            pieces = np.maximum(pieces, self._plan(models, samples, total, worst, affordable))
+            self._planned = _cubics(np.sort(np.concatenate([samples.alphas, _within(samples.alphas, pieces)])))
+        nodes: list[float] = _within(samples.alphas, pieces).tolist()
         return nodes
 
-    def error(self, samples: Samples) -> NDArray[np.float64]:
-        """Return the sum over the parts of the path of the absolute error that the rule makes there, (T,)."""
-        errors, _ = self._errors(samples)
-        return summed(errors, self._panels[:, 1])
+    def _sought(self, model: ErrorModel, samples: Samples, t: int, total: float) -> Array:
+        """Return the part of each gap in what is to be mended for a target; zeros where nothing is."""
+        parts = np.zeros(len(samples.alphas) - 1)
+        if model.norm(samples.sketches[:, t]) > self.tolerance * total:
+            # By the nearest neighbours alone: what is smooth over five nodes need not be halved for a jump beside it.
+            parts += _share(np.diff(samples.alphas) ** 2 * nearest_rates(samples.alphas, samples.sketches[:, t]))
+        if not self._local_error_met(samples)[t]:
+            parts += _share(np.abs(gap_errors(samples)[:, t]))
+        return parts
 
-    def converged(self, samples: Samples, delta: NDArray[np.float64]) -> NDArray[np.bool_]:  # noqa: ARG002
-        """Return whether the local error met the tolerance, (T,)."""
-        met: NDArray[np.bool_] = self.error(samples) <= samples.allowed(self.tolerance)
+    def _worst_gaps(self, models: list[ErrorModel], samples: Samples, total: Array, worst: Array) -> NDArray[np.int64]:
+        """Return the gaps to halve in this round, the worst first: no more than is likely to be needed."""
+        order = np.argsort(-worst, kind="stable")
+        several = int(np.searchsorted(np.cumsum(worst[order]), SHARE * worst.sum())) + 1
+        if self._local_error_met(samples).all():
+            needed = 1
+            for t, model in enumerate(models):
+                gaps = model.of_gaps(samples.sketches[:, t]).sum(1)[order]
+                excess = model.norm(samples.sketches[:, t]) ** 2 - (AIM * self.tolerance * total[t]) ** 2
+                needed = max(needed, int(np.searchsorted(np.cumsum((1 - HALVED) * gaps), excess)) + 1)
+            several = min(several, needed)
+        chosen = order[:several]
+        return chosen[worst[chosen] > 0]
+
+    def _plan(
+        self, models: list[ErrorModel], samples: Samples, total: Array, worst: Array, affordable: int
+    ) -> NDArray[np.int64]:
+        """Return into how many pieces to cut each gap so that the tolerance is likely to be met."""
+        pieces = np.ones(len(worst))
+        for t, model in enumerate(models):
+            pieces = np.maximum(
+                pieces, allotment(model, samples.sketches[:, t], PLANNED_AIM * self.tolerance * total[t])
+            )
+        if not self._local_error_met(samples).all():
+            pieces = np.maximum(pieces, 1 + (worst > 0))
+        pieces[np.diff(samples.alphas) <= LEAST_WIDTH] = 1
+        extra = pieces - 1
+        if extra.sum() > affordable:
+            extra = extra * affordable / extra.sum()
+        return 1 + np.floor(extra).astype(np.int64)
+
+    def models(self, samples: Samples) -> list[ErrorModel]:
+        """Return the error of the map for each target."""
+        return refined_models(samples)
+
+    def _local_error_met(self, samples: Samples) -> NDArray[np.bool_]:
+        met: NDArray[np.bool_] = local_error(samples) <= samples.allowed(self.tolerance)
         return met
 
     def rule(self, samples: Samples) -> Rule:
-        """Return the nodes and weights that the panels make up."""
-        _, simpson = self._errors(samples)
-        shares = np.where(simpson[:, None], SIMPSON, TRAPEZOID) * (self._panels[:, 2:] - self._panels[:, :1])
-        weights = np.zeros(len(samples.alphas))
-        np.add.at(weights, np.searchsorted(samples.alphas, self._panels), shares)
-        return Rule(samples.alphas, weights)
-
-    def _errors(self, samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return each panel's signed error, (panels, T), and whether Simpson's rule is taken there, (panels,)."""
-        at = np.searchsorted(samples.alphas, self._panels)
-        widths = (self._panels[:, 2] - self._panels[:, 0])[:, None]
-        with np.errstate(invalid="ignore"):
-            change = samples.values[at[:, 2]] - samples.values[at[:, 0]]
-            slopes = samples.slopes[at]
-            trapezoid = widths * np.einsum("n,pnt->pt", TRAPEZOID, slopes) - change
-            simpson = widths * np.einsum("n,pnt->pt", SIMPSON, slopes) - change
-        part = (self._panels[:, 1] * EIGHTHS).astype(np.int64)
-        sums = np.zeros((2, EIGHTHS))
-        np.add.at(sums[0], part, np.abs(trapezoid).sum(1))
-        np.add.at(sums[1], part, np.abs(simpson).sum(1))
-        smooth = (sums[0] > SIMPSON_GAIN * sums[1])[part]
-        return np.where(smooth[:, None], simpson, trapezoid), smooth
+        """Return the nodes and their weights."""
+        return _cubics(samples.alphas)
 
 
-def _share(quantity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each panel's part, in its worst target, of a quantity (panels, T); zeros where there is none at all."""
-    worst: NDArray[np.float64] = np.abs(quantity).max(axis=1)
-    worst /= worst.sum() or 1.0
-    return worst
+def _cubics(alphas: Array) -> Rule:
+    return Rule(alphas, gap_integrals(alphas, 4).weights(len(alphas)), Refinement.name)
+
+
+def _within(alphas: Array, pieces: NDArray[np.int64]) -> Array:
+    """Return the nodes that cut each gap into equal pieces."""
+    cut = np.repeat(np.arange(len(pieces)), pieces - 1)
+    place = np.arange(len(cut)) - np.searchsorted(cut, cut) + 1
+    widths = np.diff(alphas)
+    nodes: Array = alphas[cut] + widths[cut] * place / pieces[cut]
+    return nodes
+
+
+def _share(quantity: Array) -> Array:
+    """Return each gap's part of a quantity (gaps,); zeros where there is none at all."""
+    part: Array = quantity / (quantity.sum() or 1.0)
+    return part

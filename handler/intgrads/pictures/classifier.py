@@ -111,6 +111,7 @@ class SentPicture:
                 baseline=baseline,
                 labels=self.network.labels,
                 by_unit=by_pixel,
+                unit_shape=spec.size,
                 family=family,
             ),
             ShownPicture(request, self.picture, view, None if request.segment is False else found, family),

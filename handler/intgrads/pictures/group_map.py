@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import find_boundaries
 
-from intgrads.answers.colours import ranking, signed_colour
+from intgrads.answers.colours import ALIKE, ranking, signed_colour
 from intgrads.integral.groups import GroupValues
 from intgrads.pictures.heat_map import drawing_scale, unseen
 from intgrads.pictures.transform import View
@@ -82,8 +82,11 @@ def group_map(
     image = Image.fromarray(drawn)
     entries: list[tuple[str, Colour]] = []
     for rank, k in enumerate(order[:RANKS], 1):
+        alike = rank > 1 and not values.told_apart(order[rank - 2], k)
         red, green, blue = signed_colour(shares[k]).tolist()
-        entries.append((f"{rank}  {labels[k][:24]}  {values.values[k]:.3f}", (red, green, blue)))
+        error = f" ± {values.values_error[k]:.1g}" if values.values_error[k] > 0 else ""
+        place = f"{ALIKE} {rank}" if alike else f"{rank}"
+        entries.append((f"{place}  {labels[k][:24]}  {values.values[k]:.3f}{error}", (red, green, blue)))
     return np.asarray(_numbered(image, order[:RANKS], large, entries))
 
 

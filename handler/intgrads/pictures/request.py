@@ -19,6 +19,7 @@ MOST_GROUPS = 1000
 
 TensorField = Literal[
     "integrated_grads",
+    "attribution_error_map",
     "integrated_directional_grads",
     "step_sizes",
     "intermediates",
@@ -87,9 +88,9 @@ class ImageRequest(Request):
         return name in ("data", "image") or (name == "groups" and is_picture(value))
 
     @classmethod
-    def unused(cls, content: Mapping[str, Any]) -> list[str]:
+    def unused(cls, content: Mapping[str, Any], refined: bool) -> list[str]:
         """Return notes on what was sent and is not used; see :meth:`Request.unused`."""
-        notes = super().unused(content)
+        notes = super().unused(content, refined)
         if content.get("groups") != "superpixels":
             about = ("n_superpixels", "superpixel_method")
             notes += [f"`{name}` was not used: it is about superpixels" for name in about if name in content]

@@ -81,13 +81,13 @@ class ShownPicture:
             return self._heat_map(attribution.integrated_gradients[0])
         return self.picture.pixels if self.found is None else object_map(self.picture.pixels, self.found)
 
-    def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:
+    def section(self, attribution: Attribution | None, target: int, groups: GroupValues | None) -> str:
         """Return the picture in HTML, its heat map for one of the targets, its groups and its objects."""
         shown = [(self.picture.pixels, "the picture")]
         hatched = "; hatched, not seen by the network" if self.view.crops else ""
         if attribution is not None:
             caption = f"what moved the output: bright, much; dark, little{hatched}"
-            shown.append((self._heat_map(attribution), caption))
+            shown.append((self._heat_map(attribution.integrated_gradients[target]), caption))
         tables = ""
         if self.found is not None:
             tables += objects_section(self.found)

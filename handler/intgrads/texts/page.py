@@ -12,7 +12,12 @@ from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.texts.sentences import Sentence
 
 
-def text_section(sentence: Sentence, scores: NDArray[np.float64]) -> str:
+def text_section(
+    sentence: Sentence,
+    scores: NDArray[np.float64],
+    token_errors: NDArray[np.float64] | None = None,
+    word_errors: NDArray[np.float64] | None = None,
+) -> str:
     """Return a text with its words coloured, and its tokens below.
 
     Parameters
@@ -20,24 +25,33 @@ def text_section(sentence: Sentence, scores: NDArray[np.float64]) -> str:
     sentence : Sentence
     scores : ndarray, (L,)
         By token.
+    token_errors : ndarray, (L,), optional
+        Of the scores.
+    word_errors : ndarray, (W,), optional
+        Of the sums over words.
     """
     words = sentence.words
+    of_tokens = np.zeros(len(scores)) if token_errors is None else token_errors
+    of_words = np.zeros(len(words.texts)) if word_errors is None else word_errors
     sums = words.sums(scores)
     largest = largest_of(sums)
     parts, place = [], 0
-    for (start, end), score in zip(words.offsets.tolist(), sums.tolist(), strict=True):
-        parts += [escape(sentence.text[place:start]), _span(sentence.text[start:end], score, largest)]
+    for (start, end), score, error in zip(words.offsets.tolist(), sums.tolist(), of_words.tolist(), strict=True):
+        parts += [escape(sentence.text[place:start]), _span(sentence.text[start:end], score, largest, error)]
         place = end
     parts.append(f'<span class="cut">{escape(sentence.text[place:])}</span>')
     largest = largest_of(scores)
-    tokens = [_span(token, score, largest) for token, score in zip(sentence.tokens, scores.tolist(), strict=True)]
+    told = zip(sentence.tokens, scores.tolist(), of_tokens.tolist(), strict=True)
+    tokens = [_span(token, score, largest, error) for token, score, error in told]
     return f'<p class="text">{"".join(parts)}</p>\n<p class="tokens">{" ".join(tokens)}</p>\n{_legend()}'
 
 
 def _legend() -> str:
     steps = (("lowers it", -1.0), ("leaves it", 0.0), ("raises it", 1.0))
     key = " ".join(_span(text, score, 1.0) for text, score in steps)
-    return f'<p class="key">the score of the class above: {key}</p>'
+    return (
+        f'<p class="key">the score of the class above: {key}; the line below is as long as the error of the score</p>'
+    )
 
 
 def phrases_section(sentence: Sentence, family: GroupFamily, groups: GroupValues) -> str:
@@ -60,7 +74,10 @@ def phrases_section(sentence: Sentence, family: GroupFamily, groups: GroupValues
             continue
         parts.append(escape(sentence.text[place:start]))
         place = start
-        title = f"{family.labels[k]}: value {groups.values[k]:.4f}, IDG {groups.idg[k]:+.3g}"
+        title = (
+            f"{family.labels[k]}: value {groups.values[k]:.4f} ± {groups.values_error[k]:.2g}, "
+            f"IDG {groups.idg[k]:+.3g} ± {groups.idg_error[k]:.2g}"
+        )
         parts.append(f'<span style="background:{css_colour(strength[k], largest)}" title="{escape(title)}">')
         ends.append(end)
     while ends:
@@ -70,8 +87,13 @@ def phrases_section(sentence: Sentence, family: GroupFamily, groups: GroupValues
     return f'<p class="phrases">{"".join(parts)}</p>\n'
 
 
-def _span(text: str, score: float, largest: float) -> str:
-    return f'<span style="background:{css_colour(score, largest)}" title="{score:+.4g}">{escape(text)}</span>'
+def _span(text: str, score: float, largest: float, error: float = 0.0) -> str:
+    """Return a text in the colour of its score, with the score's error as a whisker below it."""
+    title, style = f"{score:+.4g}", f"background:{css_colour(score, largest)}"
+    if error > 0:
+        title += f" ± {error:.2g}"
+        style += f";--error:{100 * min(error / largest if largest > 0 else 1.0, 1.0):.0f}%"
+    return f'<span style="{style}" title="{title}">{escape(text)}</span>'
 
 
 def _characters(sentence: Sentence, tokens: NDArray[np.int64]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from intgrads.texts.baselines import TextBaseline
 
 TextTensorField = Literal[
     "integrated_gradients",
+    "attribution_error_map",
     "intermediate_gradients",
     "step_sizes",
     "intermediates",
@@ -29,10 +30,12 @@ TextFigure = Literal[
     "offsets",
     "truncated",
     "token_scores",
+    "token_scores_error",
     "words",
     "word_offsets",
     "word_spans",
     "word_scores",
+    "word_scores_error",
     "group_spans",
 ]
 

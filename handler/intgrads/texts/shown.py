@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from intgrads.answers.page import groups_section
 from intgrads.integral.attribution import Attribution
@@ -50,6 +50,10 @@ class ShownText:
             scores = attribution.integrated_gradients.double().sum(-1).numpy()
             arrays.append(Array("token_scores", scores, per_target=True))
             arrays.append(Array("word_scores", sentence.words.sums(scores), per_target=True))
+            errors = [self._errors(attribution, t) for t in range(len(scores))]
+            of_tokens, of_words = (np.stack(kind) for kind in zip(*errors, strict=True))
+            arrays.append(Array("token_scores_error", of_tokens, per_target=True))
+            arrays.append(Array("word_scores_error", of_words, per_target=True))
         if self.family is not None:
             arrays.append(Array("group_spans", self.family.places))
         return arrays
@@ -62,10 +66,21 @@ class ShownText:
         """Return what the answer's figures tell of the text, as plain JSON."""
         return {"text": self.sentence.text, "max_tokens": self.max_tokens}
 
-    def section(self, attribution: Tensor | None, groups: GroupValues | None) -> str:
+    def _errors(self, attribution: Attribution, target: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the errors of the scores of tokens, (L,), and of words, (W,), for one of the targets."""
+        tokens = np.eye(len(self.sentence.ids))
+        # The sums of groups follow those of tokens, where there are any.
+        padded = np.pad(tokens, ((0, 0), (0, 0 if self.family is None else len(self.family.kinds))))
+        errors = attribution.errors
+        return errors.of_sums(target, padded), errors.of_sums(target, self.sentence.words.sums(tokens).T @ padded)
+
+    def section(self, attribution: Attribution | None, target: int, groups: GroupValues | None) -> str:
         """Return the text in HTML, its words coloured by their scores for one of the targets, and its groups."""
-        scores = np.zeros(len(self.sentence.ids)) if attribution is None else attribution.double().sum(-1).numpy()
-        section = text_section(self.sentence, scores)
+        if attribution is None:
+            section = text_section(self.sentence, np.zeros(len(self.sentence.ids)))
+        else:
+            scores = attribution.integrated_gradients[target].double().sum(-1).numpy()
+            section = text_section(self.sentence, scores, *self._errors(attribution, target))
         if self.family is None or groups is None:
             return section
         return section + phrases_section(self.sentence, self.family, groups) + groups_section(self.family, groups)
