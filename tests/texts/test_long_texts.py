@@ -17,7 +17,7 @@ def test_rows_are_measured_for_each_length_and_longer_texts_get_fewer(make: Any)
     service = make()
     for text in ("good", "the camera is not good", TEXT):
         assert service.answer([json_call(sequence=text)])[0].status == 200
-    memory = [memory for _, memory in sorted(service._row_memory.items())]
+    memory = [memory.saved for _, memory in sorted(service._row_memory.items())]
     assert len(memory) == 3
     assert memory == sorted(memory)
     assert memory[-1] > 4 * memory[0]

@@ -123,7 +123,7 @@ class Convolution(nn.Conv2d):
 
     def back(self, gradient: Tensor, shape: torch.Size, strides: tuple[int, ...]) -> Tensor:
         """Return the gradient of the input, of a shape and strides, (N, C, H, W), from the output's."""
-        if self.turned is None:
+        if self.turned is None or self.turned.dtype != gradient.dtype:
             return gradient_of_input(self, self.weight, gradient, shape, strides)
         return _convolve(gradient, self.turned, None, self, stride=(1, 1), padding=self._around)
 
