@@ -54,7 +54,12 @@ def test_ways_take_turns_and_one_slow_run_decides_nothing(clock: Clock) -> None:
         clock.now += next(slow, 0.5)
 
     assert choices.fastest("layer", {**clock.ways(plain=1.0), "other": other}) == "other"  # type: ignore[dict-item]
-    assert clock.runs == ["plain"] * module.ROUNDS
+    assert clock.runs == ["plain"] * 2, "enough seconds were spent"
+
+
+def test_short_ways_are_run_more_often(clock: Clock) -> None:
+    Choices().fastest("layer", clock.ways(plain=0.001, other=0.002))  # type: ignore[arg-type]
+    assert clock.runs == ["plain", "other"] * module.ROUNDS
 
 
 def test_a_question_is_asked_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from intgrads.speed.convolutions import Convolution, described, frozen, pads_wit
 from intgrads.speed.layers import layers
 from intgrads.speed.products import Product
 from intgrads.speed.same_padding import with_constant_padding
-from intgrads.speed.small_maps import MapProduct, PixelProduct, map_product, pixel_product
+from intgrads.speed.small_maps import FEW_PIXELS, MapProduct, PixelProduct, map_product, pixel_product
 from intgrads.speed.space_to_depth import SpaceToDepthConvolution, fits
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ FLOPS, NUMBERS = 1e8, 1e6
 """Most of a convolution that is timed, and of its inputs and outputs, where its rows can be so few: milliseconds."""
 
 LEAST_ROWS, MOST_ROWS = 2, 32
-"""Rows of a convolution that is timed."""
+"""Rows of a convolution that is timed; on maps of few pixels never less than half of the most, as fetching the weights
+would be all of the work."""
 
 FEW_ROWS = 8
 """Most rows at which PyTorch's own convolution is timed beside oneDNN's: of few it takes another way itself."""
@@ -82,7 +83,8 @@ def choose_convolutions(module: nn.Module, shape: tuple[int, ...], choices: Choi
 def _fastest(layer: nn.Conv2d, before: torch.Size, after: torch.Size, choices: Choices) -> nn.Module:
     flops = 2 * layer.weight[0].numel() * after.numel()
     most = min(FLOPS / flops, NUMBERS / (before.numel() + after.numel()), MOST_ROWS)
-    x = torch.randn(max(int(most), LEAST_ROWS), *before).contiguous(memory_format=torch.channels_last)
+    least = MOST_ROWS // 2 if before[1:].numel() <= FEW_PIXELS else LEAST_ROWS
+    x = torch.randn(max(int(most), least), *before).contiguous(memory_format=torch.channels_last)
 
     def padded(one: nn.Conv2d) -> nn.Conv2d | None:
         return with_constant_padding(one, (before[1], before[2])) if isinstance(one, Conv2dSame) else one
