@@ -12,6 +12,7 @@ import logging
 import torch
 from torch import nn
 
+from intgrads.integral.integrated_gradients import evaluation_mode
 from intgrads.speed.choices import Choices
 from intgrads.speed.comparison import compare_prepared
 from intgrads.speed.convolutions import replace_convolutions
@@ -48,15 +49,22 @@ def prepare(
         is slower, that is logged, and it is the plain network.
     """
     choices = choices or Choices()
-    plain = copy.deepcopy(module).eval().requires_grad_(False).to(device)
     try:
         prepared = compare_prepared(module, lambda one: _prepared(one, shape, device, choices), shape)
     except Exception as error:  # whatever a network does with its layers
         logger.warning("the network is served as it came, slower than others: %s: %s", type(error).__name__, error)
-        return plain
-    networks = {"prepared": prepared, "plain": plain}
-    rows = torch.randn(ROWS, *shape, device=device).to(next(plain.parameters()).dtype)
-    return networks[choices.fastest("the whole network", {name: one_run(n, rows) for name, n in networks.items()})]
+        return _plain(module, device)
+    if device.type != "cpu":
+        return prepared
+    rows = torch.randn(ROWS, *shape).to(next(module.parameters()).dtype)
+    with evaluation_mode(module):
+        ways = {"prepared": one_run(prepared, rows), "plain": one_run(module, rows)}
+        faster = choices.fastest("the whole network", ways)
+    return prepared if faster == "prepared" else _plain(module, device)
+
+
+def _plain(module: nn.Module, device: torch.device) -> nn.Module:
+    return copy.deepcopy(module).eval().requires_grad_(False).to(device)
 
 
 def _prepared(module: nn.Module, shape: tuple[int, ...], device: torch.device, choices: Choices) -> nn.Module:
