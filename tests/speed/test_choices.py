@@ -123,3 +123,16 @@ def test_a_setting_fixes_it(setting: module.Operators, chosen: str, tmp_path: Pa
         assert choices.fastest("layer", clock.ways(plain=1.0, other=0.5)) == chosen  # type: ignore[arg-type]
     assert not clock.runs
     assert not (tmp_path / FILE).exists()
+
+
+def test_where_nothing_can_be_written_each_worker_measures(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("intgrads.speed.choices.FileLock.acquire", refuse)
+    with shared_choices(tmp_path, "measured") as choices:
+        assert choices.fastest("layer", clock.ways(plain=1.0, other=0.5)) == "other"  # type: ignore[arg-type]
+    assert "for this worker alone: read-only" in caplog.text
+    assert not (tmp_path / FILE).exists()

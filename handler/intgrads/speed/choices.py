@@ -100,8 +100,15 @@ def shared_choices(directory: Path, operators: Operators) -> Iterator[Choices]:
     if operators == "plain" or isinstance(operators, dict):
         yield Choices(operators if isinstance(operators, dict) else None, measure=False)
         return
-    path = directory / FILE
-    with FileLock(directory / f"{FILE}.lock"):
+    path, lock = directory / FILE, FileLock(directory / f"{FILE}.lock")
+    try:
+        lock.acquire()
+    except OSError as error:  # a folder that cannot be written
+        logger.warning("the fastest ways are measured for this worker alone: %s", error)
+        yield Choices()
+        return
+    with lock:
+        lock.release()  # taken once more by `with`, which gives it back whatever happens
         made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         if made is None:
             choices = Choices()
