@@ -62,7 +62,7 @@ def test_a_relu_may_change_its_output_in_place(precision: str) -> None:
 def test_networks_of_timm_keep_less(name: str) -> None:
     plain = timm.create_model(name, num_classes=5).eval().requires_grad_(False)
     device, shape = torch.device("cpu"), (3, 64, 64)
-    prepared = prepare(plain, shape, device)
+    prepared = prepare(plain, shape, device, Preferring())
     assert memory_of_a_row(prepared, shape, device).saved < 0.7 * memory_of_a_row(plain, shape, device).saved
     assert_same(copy.deepcopy(plain).double(), prepare(plain.double(), shape, device), torch.randn(2, *shape))
 

@@ -8,6 +8,7 @@ import torch
 from intgrads import integrated_gradients
 from intgrads.speed.precision import PRECISIONS, Precision, at_precision, pays
 from intgrads.speed.preparation import prepare
+from shared.choices import Preferring
 from shared.toys import call, encoded, pixels, small_network, small_service, told
 from torch import nn
 
@@ -16,7 +17,7 @@ EPSILON = 2.0**-8
 
 
 def network() -> nn.Module:
-    return prepare(small_network().eval(), (3, 8, 10), torch.device("cpu"))
+    return prepare(small_network().eval(), (3, 8, 10), torch.device("cpu"), Preferring())
 
 
 def test_float32_is_the_network_itself() -> None:
