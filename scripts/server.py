@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,16 @@ class TorchServe:
         self._properties = {"model_store": str(model_store), **(properties or {})}
         self._process_file = directory / "server.json"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @contextlib.contextmanager
+    def running_until_left(self, seconds: float = 180) -> Iterator[TorchServe]:
+        """Start the server, wait until it answers, and stop it at the end."""
+        self.start()
+        try:
+            self.wait_until_ready(seconds)
+            yield self
+        finally:
+            self.stop()
 
     # ------------------------------------------------------------------ start
     def start(self) -> None:

@@ -70,10 +70,5 @@ def torchserve(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         both = Order(f"timm:{TINY}", tiny / "w.pth", ["cat", "dog", "horse"], settings, **files)
         make_archive(both, "scenes", store=store)
         models += ["shapes.mar", "scenes.mar"]
-    server = TorchServe(directory, free_ports(5), models, store)
-    server.start()
-    try:
-        server.wait_until_ready()
+    with TorchServe(directory, free_ports(5), models, store).running_until_left() as server:
         yield server
-    finally:
-        server.stop()

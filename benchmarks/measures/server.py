@@ -141,12 +141,8 @@ def served(place: Path, orders: dict[str, Order], workers: int = 1, batch_size: 
     for name, order in orders.items():
         make_archive(order, name, workers=workers, batch_size=batch_size, store=store)
     server = TorchServe(place / "run", free_ports(5), [f"{name}.mar" for name in orders], store)
-    server.start()
-    try:
-        server.wait_until_ready(600)
+    with server.running_until_left(600):
         yield server
-    finally:
-        server.stop()
 
 
 # ---------------------------------------------------------------------- one client

@@ -95,9 +95,7 @@ def test_at_their_full_size(model: str, tmp_path: Path) -> None:
     checkpoint.unlink()
     clock.append(time.monotonic())
     server = TorchServe(tmp_path / "run", free_ports(5), [f"{model}.mar"], store)
-    server.start()
-    try:
-        server.wait_until_ready()
+    with server.running_until_left():
         clock.append(time.monotonic())
         peaks = []
         for _ in range(2):
@@ -106,8 +104,6 @@ def test_at_their_full_size(model: str, tmp_path: Path) -> None:
             clock.append(time.monotonic() - started)
             (worker,) = server.workers(model)
             peaks.append(_peak(worker["pid"]))
-    finally:
-        server.stop()
     assert "served as it came" not in server.log("model_log.log"), "it was not prepared"
     content = torch.load(io.BytesIO(gzip.decompress(reply.content)), weights_only=True)
     assert content["integrated_directional_grads"].shape == (50, 3, 32, 32)

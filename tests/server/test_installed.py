@@ -96,13 +96,9 @@ def test_its_archives_hold_the_installed_package_and_torchserves_handler(
 @pytest.mark.server
 def test_its_archives_are_served(store: Path, tmp_path: Path) -> None:
     server = TorchServe(tmp_path / "run", free_ports(5), ["demo-image.mar", "demo-text.mar"], store)
-    server.start()
-    try:
-        server.wait_until_ready()
+    with server.running_until_left():
         cat = (EXAMPLES / "cat.jpg").read_bytes()
         content = loaded(post(server, "demo-image", data=cat, headers={"Content-Type": "image/jpeg"}))
         assert content["info"]["prediction"]["label"] == "tiger cat"
         reply = post(server, "demo-text", json={"sequence": (EXAMPLES / "negation.txt").read_text(), "format": "json"})
         assert reply.json()["prediction"]["label"] == "negative"
-    finally:
-        server.stop()

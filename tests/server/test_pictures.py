@@ -16,7 +16,7 @@ from safetensors.torch import load
 from server import TorchServe
 from shared.bad_requests import BAD
 from shared.places import ROOT
-from shared.serving import assert_refused, loaded, over_http, pids, post, post_at_once
+from shared.serving import assert_refused, description, loaded, over_http, pids, post, post_at_once
 from shared.toys import encoded, pixels
 
 pytestmark = pytest.mark.server
@@ -167,16 +167,15 @@ def test_a_model_that_cannot_load_answers_503_with_the_reason(torchserve: TorchS
 
 
 def test_a_model_describes_itself(torchserve: TorchServe) -> None:
-    url = f"{torchserve.management_url}/models/intgrads?customized=true"
-    description = requests.get(url, timeout=60).json()[0]["customizedMetadata"]
-    assert description["classes"] == len(description["labels"]) == 1000
-    assert description["labels"][281] == "tabby, tabby cat"
-    assert description["outputs"] == "softmax"
-    assert description["input_size"] == [224, 224]
-    assert description["transform"]["crop_pct"] == 0.875
-    assert "n_steps" in description["fields"]
-    assert description["choices"]["baseline"] == ["black", "zero", "white", "mean", "blur", "noise"]
-    assert "gausslegendre" in description["choices"]["method"]
+    told = description(torchserve, "intgrads")
+    assert told["classes"] == len(told["labels"]) == 1000
+    assert told["labels"][281] == "tabby, tabby cat"
+    assert told["outputs"] == "softmax"
+    assert told["input_size"] == [224, 224]
+    assert told["transform"]["crop_pct"] == 0.875
+    assert "n_steps" in told["fields"]
+    assert told["choices"]["baseline"] == ["black", "zero", "white", "mean", "blur", "noise"]
+    assert "gausslegendre" in told["choices"]["method"]
 
 
 def test_a_callers_describe_header_is_a_header_like_any_other(torchserve: TorchServe) -> None:

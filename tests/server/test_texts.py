@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import requests
 import torch
 from server import TorchServe
 from shared.bad_texts import BAD
 from shared.places import EXAMPLES
-from shared.serving import assert_refused, over_http, pids, post, post_at_once
+from shared.serving import assert_refused, description, over_http, pids, post, post_at_once
 
 pytestmark = pytest.mark.server
 
@@ -126,10 +125,9 @@ def test_texts_of_different_lengths_in_one_batch_equal_their_single_requests(tor
 
 
 def test_it_describes_itself(torchserve: TorchServe) -> None:
-    url = f"{torchserve.management_url}/models/text?customized=true"
-    description = requests.get(url, timeout=60).json()[0]["customizedMetadata"]
-    assert description["takes"] == "text"
-    assert description["max_tokens"] == 512
-    assert "mask" in description["baselines"]
-    assert "sequence" in description["fields"]
-    assert "png" not in description["formats"]
+    told = description(torchserve, "text")
+    assert told["takes"] == "text"
+    assert told["max_tokens"] == 512
+    assert "mask" in told["baselines"]
+    assert "sequence" in told["fields"]
+    assert "png" not in told["formats"]

@@ -7,14 +7,13 @@ from typing import Any
 
 import psutil
 import pytest
-import requests
 from intgrads.archives.archiver import make_archive
 from intgrads.networks.family import Order
 from intgrads.settings import Settings
 from server import TorchServe, free_ports
 from shared.archives import TINY
 from shared.places import ROOT
-from shared.serving import pids, post
+from shared.serving import description, pids, post
 
 pytestmark = pytest.mark.server
 
@@ -29,19 +28,8 @@ def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tor
         settings = Settings.model_validate({"input_size": "64,64", "threads": 1, "operators": operators})
         order = Order(f"timm:{TINY}", tiny / "w.pth", ["cat", "dog", "horse"], settings)
         make_archive(order, name, workers=2, store=store)
-    server = TorchServe(directory, free_ports(5), ["measured.mar", "plain.mar"], store)
-    server.start()
-    try:
-        server.wait_until_ready()
+    with TorchServe(directory, free_ports(5), ["measured.mar", "plain.mar"], store).running_until_left() as server:
         yield server
-    finally:
-        server.stop()
-
-
-def description(server: TorchServe, model: str) -> dict[str, Any]:
-    url = f"{server.management_url}/models/{model}?customized=true"
-    told: dict[str, Any] = requests.get(url, timeout=60).json()[0]["customizedMetadata"]
-    return told
 
 
 def test_equal_requests_give_equal_bytes(server: TorchServe) -> None:

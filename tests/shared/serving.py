@@ -50,3 +50,9 @@ def assert_refused(reply: requests.Response, name: str) -> None:
 
 def pids(server: TorchServe, model: str) -> set[int]:
     return {worker["pid"] for worker in server.workers(model)}
+
+
+def description(server: TorchServe, model: str) -> dict[str, Any]:
+    url = f"{server.management_url}/models/{model}?customized=true"
+    told: dict[str, Any] = requests.get(url, timeout=60).json()[0]["customizedMetadata"]
+    return told

@@ -26,7 +26,7 @@ for integrals of random walks given their values; Davis and Rabinowitz (1984), 4
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -163,13 +163,13 @@ def fixed_models(rule: Rule, samples: Samples) -> list[ErrorModel]:
     inner = trapezoid if one_sided else weights
     squares = _peano_squares(alphas, inner)
     model = ErrorModel(nodes, weights - better, _rates(alphas, 2), squares)
-    finer = ErrorModel(nodes, weights - better, _rates(alphas, 4), squares)
+    finer = replace(model, rates=_rates(alphas, 4))
     true, foretold = _weighted_errors(model, samples, inner, polynomials=gauss)
     told = zip(
         _ratios(true, foretold), _careful_ratios(true, foretold), _smoothness(model, finer, samples), strict=True
     )
     return [
-        _scaled(model, _between(_trusted(careful, *BELIEVED_OF_A_WALK), _trusted(ratio, *BELIEVED), part))
+        replace(model, scale=_between(_trusted(careful, *BELIEVED_OF_A_WALK), _trusted(ratio, *BELIEVED), part))
         for ratio, careful, part in told
     ]
 
@@ -212,7 +212,7 @@ def refined_models(samples: Samples) -> list[ErrorModel]:
     nodes, known = np.arange(count), np.zeros(count)
     squares = _peano_squares(samples.alphas, cubics.weights(count))
     model = ErrorModel(nodes, known, _rates(samples.alphas, 4), squares)
-    coarser = ErrorModel(nodes, known, _rates(samples.alphas, 2), squares)
+    coarser = replace(model, rates=_rates(samples.alphas, 2))
     # Over each eighth f says what the integral of the sum is: eight numbers, and so no more than a doubt.
     middles = (samples.alphas[1:] + samples.alphas[:-1]) / 2
     eighth = np.floor(middles * EIGHTHS).astype(np.int64)
@@ -224,7 +224,7 @@ def refined_models(samples: Samples) -> list[ErrorModel]:
         # Only ever to more care: rounds go on until the estimate is small, and would end at the first that is small by
         # chance.
         scale = _raised(ratio) if ratio >= 1 else _between(1.0, SMOOTH_REFINED, part)
-        models.append(_scaled(model, scale))
+        models.append(replace(model, scale=scale))
     return models
 
 
@@ -364,10 +364,6 @@ def _trusted(ratio: float, smooth: float, rough: float) -> float:
     if ratio <= smooth:
         return ratio
     return float(smooth ** (1 - np.log(ratio / smooth) / np.log(rough / smooth)))
-
-
-def _scaled(model: ErrorModel, scale: float) -> ErrorModel:
-    return ErrorModel(model.nodes, model.known, model.rates, model.squares, scale)
 
 
 def _over(numerator: Array, denominator: Array) -> Array:

@@ -96,37 +96,43 @@ class Refinement:
         """
         models = refined_models(samples)
         total = map_norms(self.rule(samples), samples)
+        met = local_error(samples) <= samples.allowed(self.tolerance)
         sought = np.stack([self._sought(model, samples, t, total[t]) for t, model in enumerate(models)], axis=1)
+        if not met.all():
+            off = np.abs(gap_errors(samples))
+            for t in np.flatnonzero(~met):
+                sought[:, t] += _share(off[:, t])
         worst = sought.max(axis=1)
         worst[np.diff(samples.alphas) <= LEAST_WIDTH] = 0
         if not worst.any():
             return []
         if self._planned is not None:
             affordable //= TOUCHED
-        chosen = self._worst_gaps(models, samples, total, worst)[:affordable]
+        chosen = self._worst_gaps(models, samples, total, worst, enough=bool(met.all()))[:affordable]
         pieces = np.ones(len(worst), np.int64)
         pieces[chosen] = 2
         if self._planned is not None or (room is not None and len(chosen) > room):
-            pieces = np.maximum(pieces, self._plan(models, samples, total, worst, affordable))
+            least = np.where(worst > 0, 1 if met.all() else 2, 1)
+            pieces = np.maximum(pieces, self._plan(models, samples, total, least, affordable))
             self._planned = _cubics(np.sort(np.concatenate([samples.alphas, _within(samples.alphas, pieces)])))
         nodes: list[float] = _within(samples.alphas, pieces).tolist()
         return nodes
 
     def _sought(self, model: ErrorModel, samples: Samples, t: int, total: float) -> Array:
-        """Return the part of each gap in what is to be mended for a target; zeros where nothing is."""
+        """Return the part of each gap in what is to be mended of a target's map; zeros where nothing is."""
         parts = np.zeros(len(samples.alphas) - 1)
         if model.norm(samples.sketches[:, t]) > self.tolerance * total:
             # By the nearest neighbours alone: what is smooth over five nodes need not be halved for a jump beside it.
             parts += _share(np.diff(samples.alphas) ** 2 * nearest_rates(samples.alphas, samples.sketches[:, t]))
-        if not self._local_error_met(samples)[t]:
-            parts += _share(np.abs(gap_errors(samples)[:, t]))
         return parts
 
-    def _worst_gaps(self, models: list[ErrorModel], samples: Samples, total: Array, worst: Array) -> NDArray[np.int64]:
-        """Return the gaps to halve in this round, the worst first: no more than is likely to be needed."""
+    def _worst_gaps(
+        self, models: list[ErrorModel], samples: Samples, total: Array, worst: Array, *, enough: bool
+    ) -> NDArray[np.int64]:
+        """Return the gaps to halve in this round, the worst first: no more than likely needed, where maps are all."""
         order = np.argsort(-worst, kind="stable")
         several = int(np.searchsorted(np.cumsum(worst[order]), SHARE * worst.sum())) + 1
-        if self._local_error_met(samples).all():
+        if enough:
             needed = 1
             for t, model in enumerate(models):
                 gaps = model.of_gaps(samples.sketches[:, t]).sum(1)[order]
@@ -137,16 +143,14 @@ class Refinement:
         return chosen[worst[chosen] > 0]
 
     def _plan(
-        self, models: list[ErrorModel], samples: Samples, total: Array, worst: Array, affordable: int
+        self, models: list[ErrorModel], samples: Samples, total: Array, least: NDArray[np.int64], affordable: int
     ) -> NDArray[np.int64]:
-        """Return into how many pieces to cut each gap so that the tolerance is likely to be met."""
-        pieces = np.ones(len(worst))
+        """Return into how many pieces to cut each gap, at least some, so that the tolerance is likely to be met."""
+        pieces = least.astype(np.float64)
         for t, model in enumerate(models):
             pieces = np.maximum(
                 pieces, allotment(model, samples.sketches[:, t], PLANNED_AIM * self.tolerance * total[t])
             )
-        if not self._local_error_met(samples).all():
-            pieces = np.maximum(pieces, 1 + (worst > 0))
         pieces[np.diff(samples.alphas) <= LEAST_WIDTH] = 1
         extra = pieces - 1
         if extra.sum() > affordable:
@@ -156,10 +160,6 @@ class Refinement:
     def models(self, samples: Samples) -> list[ErrorModel]:
         """Return the error of the map for each target."""
         return refined_models(samples)
-
-    def _local_error_met(self, samples: Samples) -> NDArray[np.bool_]:
-        met: NDArray[np.bool_] = local_error(samples) <= samples.allowed(self.tolerance)
-        return met
 
     def rule(self, samples: Samples) -> Rule:
         """Return the nodes and their weights."""

@@ -107,12 +107,13 @@ def shared_choices(directory: Path, operators: Operators) -> Iterator[Choices]:
         logger.warning("the fastest ways are measured for this worker alone: %s", error)
         yield Choices()
         return
-    with lock:
-        lock.release()  # taken once more by `with`, which gives it back whatever happens
-        made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        if made is None:
+    try:
+        if path.is_file():
+            lock.release()
+            yield Choices(json.loads(path.read_text(encoding="utf-8")), measure=False)
+        else:
             choices = Choices()
             yield choices
             path.write_text(json.dumps(choices.made, indent=1), encoding="utf-8")
-            return
-    yield Choices(made, measure=False)
+    finally:
+        lock.release()
