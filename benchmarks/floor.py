@@ -26,7 +26,7 @@ LARGEST = 2**32
 """FLOPs of the largest product that is timed: of larger ones fewer rows are, at the same rate."""
 
 
-def floor_seconds(module: nn.Module, x: Tensor, points: int, batch: int) -> float:
+def floor_seconds(module: nn.Module, x: Tensor, gradients: int, outputs: int, batch: int) -> float:
     """Return the least seconds that a network's products take.
 
     Parameters
@@ -34,8 +34,8 @@ def floor_seconds(module: nn.Module, x: Tensor, points: int, batch: int) -> floa
     module : nn.Module
         As it came, parameters frozen.
     x : Tensor, (1, *shape)
-    points : int
-        Whose outputs and gradients are wanted.
+    gradients, outputs : int
+        Points whose gradients are wanted, with their outputs, and further ones whose outputs are enough.
     batch : int
         Points computed at once.
     """
@@ -46,17 +46,18 @@ def floor_seconds(module: nn.Module, x: Tensor, points: int, batch: int) -> floa
         torch.autograd.grad(module(point)[:, 0].sum(), point)
     for hook in hooks:
         hook.remove()
-    batch = min(batch, points)
+    batch = min(batch, gradients)
     total, covered, best = 0.0, 0, 0.0
     for (rows, depth, columns), times in shapes.items():
         flops = 2 * rows * depth * columns
-        for inner, outer in ((depth, columns), (columns, depth)):  # forward, and the gradient of the input
+        # Forward, and the gradient of the input.
+        for inner, outer, points in ((depth, columns, gradients + outputs), (columns, depth, gradients)):
             rate = _rate((rows * batch, inner, outer), x.device)
-            total += times * flops / rate
+            total += points * times * flops / rate
             covered += times * flops
             best = max(best, rate)
-    rest = max(0, int(counter.get_total_flops()) - covered)
-    return points * (total + (rest / best if best else 0.0))
+    rest = max(0, counter.get_total_flops() - covered) * (gradients + outputs / 2)
+    return total + (rest / best if best else 0.0)
 
 
 def _note(shapes: Counter[Shape], layer: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:

@@ -49,7 +49,7 @@ def of_network(case: Case, options: Options) -> list[Row]:
     """Return the rows of a network; ours in float32 is the first, and what the others' times are multiples of."""
     device, on_gpu = options.device, options.device.type == "cuda"
     module, x = ways.ready(case, device, prepared=True)
-    batch = min(ways.rows_at_once(module, x), case.steps + 2)
+    batch = min(ways.rows_at_once(module, x), case.steps)
     exact = on_cpu(case)
     ours = integral(module, x, case.steps, batch)
     tries: dict[str, Callable[[], Action]] = {

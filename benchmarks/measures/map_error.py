@@ -30,7 +30,9 @@ import torch
 from intgrads.archives.archive import write_archive
 from intgrads.call import Call
 from intgrads.integral.convergence import Samples
+from intgrads.integral.fixed import FixedNodes
 from intgrads.integral.integrated_gradients import integrated_gradients
+from intgrads.integral.interpolation import ends_of_gaps
 from intgrads.integral.map_error import fixed_models, map_norms
 from intgrads.integral.quadrature import METHODS, Method, quadrature
 from intgrads.integral.sketch import sketch
@@ -273,7 +275,8 @@ class Dense:
     def at(self, alphas: Array) -> Samples:
         """Return the path at other nodes; between its own, by cubic splines."""
         values = self._spline(alphas)
-        return Samples(alphas, values[:, :1], values[:, 1:2], values[:, None, 2:])
+        ends = self._spline(ends_of_gaps(alphas))
+        return Samples(alphas, ends[:, :1], values[:, 1:2], values[:, None, 2:])
 
     @cached_property
     def _spline(self) -> CubicSpline:
@@ -284,13 +287,12 @@ class Dense:
 def fixed_error(dense: Dense, method: Method, n: int) -> tuple[float, float, int]:
     """Return the true and the estimated error of a rule, and its evaluations."""
     rule = quadrature(method, n)
-    samples = dense.at(np.union1d(rule.alphas, [0.0, 1.0]))
-    own = np.isin(samples.alphas, rule.alphas)
-    found = rule.weights @ samples.sketches[own, 0]
+    samples = dense.at(np.array(FixedNodes(rule).start()))
+    found = rule.weights_at(samples.alphas) @ samples.sketches[:, 0]
     (model,) = fixed_models(rule, samples)
     norm = float(map_norms(rule, samples)[0])
     true = float(np.linalg.norm(found - dense.integral)) / norm
-    return true, max(model.norm(samples.sketches[:, 0]) / norm, 2**-24), len(samples.alphas)
+    return true, max(model.norm(samples.sketches[:, 0]) / norm, 2**-24), len(samples.values)
 
 
 def refined_error(case: Case, dense: Dense, tolerance: float) -> tuple[float, float, int, bool]:

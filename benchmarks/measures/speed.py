@@ -23,6 +23,9 @@ PEERS: dict[str, ways.Way] = {
 
 OF_TRANSFORMERS = "Captum, 10 rows"
 
+ENDS = 2
+"""Points of which the output is enough: x and x', for the delta."""
+
 
 def measure(options: Options) -> Tables:
     """Return the rows of the table, a network each."""
@@ -44,12 +47,12 @@ def compare(case: Case, options: Options) -> Row:
     mib = {name: in_own_process(memory, name, case.name, device, options.threads) for name in ("ours", "Captum")}
     module, x = ways.as_it_came(case, device)
     rows = ways.rows_at_once(module, x)
-    floor = floor_seconds(module, x, case.steps + 2, rows)
+    floor = floor_seconds(module, x, case.steps, ENDS, rows)
     transformer = case.text or "ViT" in case.name
     peers = {name: way for name, way in PEERS.items() if transformer or name != OF_TRANSFORMERS}
     own = ways.ours(case, device)
     taken, ratios = alternate(own, {name: way(case, device) for name, way in peers.items()}, options.rounds, device)
-    floor = min(floor, floor_seconds(*ways.as_it_came(case, device), case.steps + 2, rows))
+    floor = min(floor, floor_seconds(*ways.as_it_came(case, device), case.steps, ENDS, rows))
     row: Row = {"network": case.name, "size": case.size, "steps": case.steps}
     row |= {name: spread(ratios[name]) if name in ratios else None for name in PEERS}
     row |= {"seconds": round(statistics.median(taken), 3), "ours / floor": round(min(taken) / floor, 2)}

@@ -65,7 +65,8 @@ class Attribution:
         Whether the error of the map met the tolerance, and the local error that part of the difference. The tolerance
         of a fixed rule is 5 %.
     evaluations : int
-        Points at which the network and its gradient were computed, x and x' among them.
+        Points at which the network was computed, x and x' among them; of the rules without these nodes only its output
+        is computed there, without a gradient.
     errors : MapErrors
         What else can be said of errors: those of sums over groups, and what a tolerance is likely to cost.
     """
@@ -121,6 +122,7 @@ class PathIntegral:
         self._error_map = error_map
         self._sum_up = sums
         self._weights: Mapping[float, float] | None = None
+        self._without_gradient: set[float] = set()
         self._evaluations = 0
         self._logits: dict[float, Tensor] = {}
         self._slopes: dict[float, NDArray[np.float64]] = {}
@@ -140,9 +142,10 @@ class PathIntegral:
 
         x comes first of all, since it tells the predicted class, then x'.
         """
-        if not self._slopes:
+        if not self._logits:
             start = self.nodes.start(self._room())
             self._weights = self.nodes.known_weights
+            self._without_gradient = {0.0, 1.0}.difference(start)
             return [1.0, 0.0] + [alpha for alpha in start if 0 < alpha < 1]
         # A network that overflows gives infinities; telling so is up to who asked.
         with np.errstate(all="ignore"):
@@ -166,6 +169,10 @@ class PathIntegral:
             return None
         return most_held(len(self.targets or (0,)) * self.path.input.numel()) - len(self._held)
 
+    def needs_gradient(self, alpha: float) -> bool:
+        """Whether at a point that was asked for the gradient is needed; at the others the output is enough."""
+        return alpha not in self._without_gradient
+
     def add_output(self, alpha: float, logits: Tensor) -> None:
         """Take the logits (C,) at a point; those at x settle a target that the caller left open.
 
@@ -183,10 +190,10 @@ class PathIntegral:
             raise ValueError(f"the targets are outputs 0 to {len(logits) - 1} of the network, got {list(self.targets)}")
         # A copy: what is sent of a row would hold its whole batch, and so the outputs of other callers.
         self._logits[alpha] = logits.clone()
+        self._evaluations += 1
 
     def add_gradient(self, alpha: float, gradient: Tensor) -> None:
         """Take the gradients (T, *shape) at a point whose output has been added."""
-        self._evaluations += 1
         if alpha not in self._slopes:
             along = gradient.double() * self.path.step
             self._slopes[alpha] = along.flatten(1).sum(1).cpu().numpy()
@@ -210,7 +217,7 @@ class PathIntegral:
         alphas, targets = sorted(self._slopes), list(self._settled())
         return Samples(
             np.array(alphas),
-            np.stack([self._logits[alpha][targets].double().cpu().numpy() for alpha in alphas]),
+            np.stack([self._logits[alpha][targets].double().cpu().numpy() for alpha in sorted(self._logits)]),
             np.stack([self._slopes[alpha] for alpha in alphas]),
             np.stack([self._sketches[alpha] for alpha in alphas]),
         )

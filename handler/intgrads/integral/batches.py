@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -23,28 +24,31 @@ def evaluate(
     integrals: Sequence[PathIntegral],
     rows: Sequence[tuple[int, float]],
     before_pass: Callable[[], None] = lambda: None,
-) -> list[Tensor]:
-    """Compute outputs and gradients at some points in one batch, and hand the outputs to their integrals.
+) -> list[Tensor | None]:
+    """Compute outputs, and gradients where needed, at some points in one batch; hand the outputs to their integrals.
 
     Parameters
     ----------
     forward : Forward
     integrals : sequence of PathIntegral
     rows : sequence of (int, float)
-        Index of the integral and the point's alpha.
+        Index of the integral and the point's alpha. At all of them gradients are needed, or at none.
     before_pass : callable, optional
         Called before each pass through the network; raising leaves the integrals as they were.
 
     Returns
     -------
-    list of Tensor, (T, *shape)
-        The gradients of each row.
+    list of Tensor, (T, *shape), or None
+        The gradients of each row, where needed.
     """
     before_pass()
-    points = torch.stack([integrals[i].path.point(alpha) for i, alpha in rows]).requires_grad_()
-    logits = forward(points)
+    points = torch.stack([integrals[i].path.point(alpha) for i, alpha in rows])
+    with torch.set_grad_enabled(needed := _needs_gradient(integrals, rows[0])):
+        logits = forward(points.requires_grad_(needed))
     for (i, alpha), row in zip(rows, logits.detach(), strict=True):
         integrals[i].add_output(alpha, row)
+    if not needed:
+        return [None] * len(rows)
     targets = [integrals[i].targets or () for i, _ in rows]
     rounds = max(map(len, targets))
     gradients = []
@@ -87,8 +91,8 @@ def integrate(
         unanswered[i] = len(alphas)
         queue.extend((i, alpha) for alpha in alphas)
 
-    def attempt(forward: Forward, rows: list[tuple[int, float]]) -> list[Tensor] | None:
-        """Return the gradients of some rows; None where memory ran out."""
+    def attempt(forward: Forward, rows: list[tuple[int, float]]) -> list[Tensor | None] | None:
+        """Return the gradients of some rows, where needed; None where memory ran out."""
         try:
             return evaluate(forward, integrals, rows, before_pass)
         except (RuntimeError, MemoryError) as error:
@@ -98,8 +102,8 @@ def integrate(
 
     for i in unanswered:
         ask(i)
-    if len(forwards) > 1:
-        queue = deque(sorted(queue, key=lambda row: row[1] != 1))
+    # Points of which the output is enough come first, as one batch.
+    queue = deque(sorted(queue, key=lambda row: (_needs_gradient(integrals, row), len(forwards) > 1 and row[1] != 1)))
     with ThreadPoolExecutor(len(forwards)) as threads:
         run = threads.map if len(forwards) > 1 else map
         while queue:
@@ -110,7 +114,8 @@ def integrate(
                     failed.append(rows)
                     continue
                 for (i, alpha), gradient in zip(rows, gradients, strict=True):
-                    integrals[i].add_gradient(alpha, gradient)
+                    if gradient is not None:
+                        integrals[i].add_gradient(alpha, gradient)
                     unanswered[i] -= 1
                     if not unanswered[i]:
                         ask(i)
@@ -123,17 +128,27 @@ def integrate(
 def _chunks(
     queue: deque[tuple[int, float]], integrals: Sequence[PathIntegral], chunk_rows: int, copies: int
 ) -> list[list[tuple[int, float]]]:
-    """Take off the queue what each copy of the network computes next.
+    """Take off the queue what each copy of the network computes next, all with gradients or all without.
 
     Several copies must all know the targets. A path whose target is the predicted class gets it with x: those points,
     which then lead the queue, go first and alone.
     """
+    gradients = _needs_gradient(integrals, queue[0])
+    alike = sum(1 for _ in takewhile(lambda row: _needs_gradient(integrals, row) == gradients, queue))
     if copies > 1 and any(integral.targets is None for integral in integrals):
         shares = [min(chunk_rows, len(integrals))]
     else:
-        shares = [min(chunk_rows, -(-len(queue) // copies))] * copies
-    chunks = [[queue.popleft() for _ in range(min(share, len(queue)))] for share in shares]
+        shares = [min(chunk_rows, -(-alike // copies))] * copies
+    chunks = []
+    for share in shares:
+        chunks.append([queue.popleft() for _ in range(min(share, alike))])
+        alike -= len(chunks[-1])
     return [rows for rows in chunks if rows]
+
+
+def _needs_gradient(integrals: Sequence[PathIntegral], row: tuple[int, float]) -> bool:
+    i, alpha = row
+    return integrals[i].needs_gradient(alpha)
 
 
 def is_out_of_memory(error: Exception) -> bool:

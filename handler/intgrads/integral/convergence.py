@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from intgrads.integral.interpolation import gap_integrals
+from intgrads.integral.interpolation import ends_of_gaps, gap_integrals
 
 RELATIVE_ERROR = 0.05
 """A delta beyond this part of the difference is warned of, and is what a fixed rule counts as not converged."""
@@ -37,11 +37,11 @@ class Samples:
     Attributes
     ----------
     alphas : ndarray, (m,), float64
-        Where, increasing, from 0 to 1.
-    values : ndarray, (m, T), float64
-        f there.
+        Where the gradient is, in [0, 1], increasing.
+    values : ndarray, (gaps + 1, T), float64
+        f there, and at 0 and 1 whether the gradient is known there or not.
     slopes : ndarray, (m, T), float64
-        Its derivative along the path, the sum over the features of gradient times (x - x').
+        The derivative of f along the path, the sum over the features of gradient times (x - x').
     sketches : ndarray, (m, T, d), float64
         Short stand-ins for gradient times (x - x'); see :mod:`intgrads.integral.sketch`.
     """
@@ -65,7 +65,7 @@ class Samples:
 
 
 def gap_errors(samples: Samples) -> NDArray[np.float64]:
-    """Return the error of the sum in each gap between neighbouring samples, signed, (m - 1, T).
+    """Return the error of the sum in each gap of [0, 1] between neighbouring samples, signed, (gaps, T).
 
     What local cubics through the slopes around it integrate to, minus the true change of f.
     """
@@ -104,4 +104,5 @@ def summed(errors: NDArray[np.float64], middles: NDArray[np.float64]) -> NDArray
 
 def local_error(samples: Samples) -> NDArray[np.float64]:
     """Return the local error of samples at the nodes of any rule, as local cubics through them make it, (T,)."""
-    return summed(gap_errors(samples), (samples.alphas[1:] + samples.alphas[:-1]) / 2)
+    ends = ends_of_gaps(samples.alphas)
+    return summed(gap_errors(samples), (ends[1:] + ends[:-1]) / 2)

@@ -1,11 +1,11 @@
-"""A fixed rule of quadrature as an integral's nodes."""
+"""A fixed rule of quadrature as an integral's nodes, and where else its error wants a gradient."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from intgrads.integral.convergence import RELATIVE_ERROR, Samples
-from intgrads.integral.map_error import ErrorModel, fixed_models
+from intgrads.integral.map_error import FEWEST, ErrorModel, fixed_models
 from intgrads.integral.quadrature import Rule
 
 
@@ -32,8 +32,15 @@ class FixedNodes:
         return self.of.known_weights
 
     def start(self, room: int | None = None) -> list[float]:  # noqa: ARG002
-        """Return its nodes."""
+        """Return its nodes, with both ends of the path where those tell of its error.
+
+        The error of a one-sided rule is all in the difference between the ends, and fewer than five nodes are too few
+        to tell anything. Elsewhere the ends are left out: gradients that no sum needs cost time, and at a baseline of
+        equal pixels they can be like nowhere else.
+        """
         nodes: list[float] = self.of.alphas.tolist()
+        if len(nodes) < FEWEST or nodes[0] == 0 or nodes[-1] == 1:
+            nodes = sorted({0.0, *nodes, 1.0})
         return nodes
 
     def more(self, samples: Samples, affordable: int, room: int | None) -> list[float]:  # noqa: ARG002

@@ -72,27 +72,24 @@ class ErrorModel:
 
     Attributes
     ----------
-    nodes : ndarray, (n,), int64
-        Which of the samples it reads.
     known : ndarray, (n,)
         The rule's weights minus those of a better reading.
     rates : Stencils
-        Of these nodes: what is normal with variance :math:`\sigma^2` for a random walk.
+        What is normal with variance :math:`\sigma^2` for a random walk.
     squares : ndarray, (gaps,)
         The integral of the squared Peano kernel over each gap.
     scale : float
         What the chance is scaled by, as f tells.
     """
 
-    nodes: NDArray[np.int64]
     known: Array
     rates: Stencils
     squares: Array
     scale: float = 1.0
 
     def of_gaps(self, values: Array) -> Array:
-        """Return the variance that each gap adds, (gaps, …), for values (m, …) at all samples."""
-        rates = self.rates.of(values[self.nodes]) ** 2
+        """Return the variance that each gap adds, (gaps, …), for values (n, …) at the samples."""
+        rates = self.rates.of(values) ** 2
         gaps = len(self.squares)
         if len(rates) < gaps:
             # Of each inner node; a gap has the mean of its two ends.
@@ -103,13 +100,13 @@ class ErrorModel:
         return variances
 
     def of(self, values: Array) -> Array:
-        """Return the estimated errors of integrals of signals (m, …) at all samples: numbers, each for itself."""
-        known = np.tensordot(self.known, values[self.nodes], axes=1)
+        """Return the estimated errors of integrals of signals (n, …) at the samples: numbers, each for itself."""
+        known = np.tensordot(self.known, values, axes=1)
         errors: Array = np.sqrt(known**2 + self.of_gaps(values).sum(0))
         return errors
 
     def norm(self, sketches: Array) -> float:
-        """Return the estimated L2 norm of the error of vectors, given sketches (m, d) of them at all samples."""
+        """Return the estimated L2 norm of the error of vectors, given sketches (n, d) of them at the samples."""
         return float(np.linalg.norm(self.of(sketches)))
 
 
@@ -142,27 +139,19 @@ def fixed_models(rule: Rule, samples: Samples) -> list[ErrorModel]:
     ----------
     rule : Rule
     samples : Samples
-        At its nodes, at 0 and at 1.
+        At its nodes, and at 0 and 1 where it has one of these, or has few nodes.
     """
-    own = np.isin(samples.alphas, rule.alphas)
-    one_sided = bool(own[0] or own[-1])
-    few = len(rule) < FEWEST
-    # Gradients at the ends belong to a rule that has one of them; elsewhere they are left out, since at a baseline of
-    # equal pixels they can be like nowhere else.
-    nodes = np.arange(len(own)) if few or one_sided else np.flatnonzero(own)
-    alphas = samples.alphas[nodes]
-    weights = np.zeros(len(own))
-    weights[own] = rule.weights
-    weights = weights[nodes]
+    alphas, count = samples.alphas, len(samples.alphas)
+    weights = rule.weights_at(alphas)
     gauss = rule.name == "gausslegendre"
-    trapezoid = gap_integrals(alphas, 2).weights(len(nodes))
-    if few:
-        model = ErrorModel(nodes, weights - trapezoid, _rates(alphas, 0), _peano_squares(alphas, trapezoid))
+    trapezoid = gap_integrals(alphas, 2).weights(count)
+    if len(rule) < FEWEST:
+        model = ErrorModel(weights - trapezoid, _rates(alphas, 0), _peano_squares(alphas, trapezoid))
         return [model] * len(samples.difference)
-    better = weights if gauss else gap_integrals(alphas, 4).weights(len(nodes))
-    inner = trapezoid if one_sided else weights
+    better = weights if gauss else gap_integrals(alphas, 4).weights(count)
+    inner = trapezoid if alphas[0] == 0 else weights
     squares = _peano_squares(alphas, inner)
-    model = ErrorModel(nodes, weights - better, _rates(alphas, 2), squares)
+    model = ErrorModel(weights - better, _rates(alphas, 2), squares)
     finer = replace(model, rates=_rates(alphas, 4))
     true, foretold = _weighted_errors(model, samples, inner, polynomials=gauss)
     told = zip(
@@ -181,7 +170,7 @@ def _weighted_errors(model: ErrorModel, samples: Samples, weights: Array, polyno
     the right side well. A weighting must be one that the rule itself makes no error on: Legendre polynomials for
     Gauss's, and for equidistant nodes cosines that vanish at both ends, where such rules err.
     """
-    alphas = samples.alphas[model.nodes]
+    alphas = samples.alphas
     ends = ends_of_gaps(alphas)
     middles = (ends[1:] + ends[:-1]) / 2
     n = len(alphas)
@@ -199,8 +188,9 @@ def _weighted_errors(model: ErrorModel, samples: Samples, weights: Array, polyno
         slopes = np.pi * np.sin(2 * np.pi * alphas)[:, None] * cosines - turns * bump * sines
         between = np.sin(np.pi * middles)[:, None] ** 2 * np.cos(turns * middles[:, None])
     # Less a straight line, of which nothing can go wrong, so that f is 0 at both ends.
-    values = samples.values[model.nodes] - samples.values[0] - samples.difference * alphas[:, None]
-    flat = samples.slopes[model.nodes] - samples.difference
+    at_nodes = samples.values[np.isin(ends, alphas)]
+    values = at_nodes - samples.values[0] - samples.difference * alphas[:, None]
+    flat = samples.slopes - samples.difference
     true = (weighting * weights[:, None]).T @ flat + (slopes * weights[:, None]).T @ values
     return true, (between**2).T @ model.of_gaps(samples.slopes)
 
@@ -209,12 +199,12 @@ def refined_models(samples: Samples) -> list[ErrorModel]:
     """Return the error, for each target, of the integral of local cubics through all samples."""
     cubics = gap_integrals(samples.alphas, 4)
     count = len(samples.alphas)
-    nodes, known = np.arange(count), np.zeros(count)
     squares = _peano_squares(samples.alphas, cubics.weights(count))
-    model = ErrorModel(nodes, known, _rates(samples.alphas, 4), squares)
+    model = ErrorModel(np.zeros(count), _rates(samples.alphas, 4), squares)
     coarser = replace(model, rates=_rates(samples.alphas, 2))
     # Over each eighth f says what the integral of the sum is: eight numbers, and so no more than a doubt.
-    middles = (samples.alphas[1:] + samples.alphas[:-1]) / 2
+    ends = ends_of_gaps(samples.alphas)
+    middles = (ends[1:] + ends[:-1]) / 2
     eighth = np.floor(middles * EIGHTHS).astype(np.int64)
     true, foretold = np.zeros((2, EIGHTHS, len(samples.difference)))
     np.add.at(true, eighth, cubics.of(samples.slopes) - np.diff(samples.values, axis=0))
@@ -231,7 +221,7 @@ def refined_models(samples: Samples) -> list[ErrorModel]:
 def _smoothness(coarser: ErrorModel, finer: ErrorModel, samples: Samples) -> list[float]:
     """Return whether G is smooth on the scale of the nodes, for each target: 0 for a walk, 1 for a smooth network."""
     parts = []
-    doubt = FEW_NODES_DOUBT if len(coarser.nodes) < FEW_NODES else 0.0
+    doubt = FEW_NODES_DOUBT if len(samples.alphas) < FEW_NODES else 0.0
     for t in range(len(samples.difference)):
         two, four = (model.norm(samples.sketches[:, t]) for model in (coarser, finer))
         ratio = four / two if two > 0 else 1.0
@@ -300,9 +290,7 @@ class MapErrors:
 
 def map_norms(rule: Rule, samples: Samples) -> Array:
     """Return the L2 norms of the maps that a rule makes of the samples, by their sketches, (T,)."""
-    weights = np.zeros(len(samples.alphas))
-    weights[np.isin(samples.alphas, rule.alphas)] = rule.weights
-    norms: Array = np.linalg.norm(np.einsum("m,mtd->td", weights, samples.sketches), axis=1)
+    norms: Array = np.linalg.norm(np.einsum("m,mtd->td", rule.weights_at(samples.alphas), samples.sketches), axis=1)
     return norms
 
 
@@ -315,7 +303,7 @@ def nearest_rates(alphas: Array, vectors: Array) -> Array:
         From 0 to 1.
     vectors : ndarray, (n, d)
     """
-    model = ErrorModel(np.arange(len(alphas)), np.zeros(len(alphas)), _rates(alphas, 2), np.diff(alphas))
+    model = ErrorModel(np.zeros(len(alphas)), _rates(alphas, 2), np.diff(alphas))
     rates: Array = model.of_gaps(vectors).sum(1)
     return rates
 

@@ -20,7 +20,7 @@ class Nodes(Protocol):
 
     @property
     def most(self) -> int:
-        """Points that may be computed in all, besides x and x' where a rule has not got them."""
+        """Points that may be computed in all, besides the ends of the path where they are no nodes."""
         ...
 
     @property
@@ -37,7 +37,7 @@ class Nodes(Protocol):
         ...
 
     def start(self, room: int | None = None) -> list[float]:
-        """Return the nodes of the first round, in [0, 1], increasing, given how many gradients can be held."""
+        """Return where the first round needs gradients, in [0, 1], increasing, given how many can be held."""
         ...
 
     def more(self, samples: Samples, affordable: int, room: int | None) -> list[float]:

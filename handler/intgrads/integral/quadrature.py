@@ -43,6 +43,12 @@ class Rule:
         """The weight of each node."""
         return dict(zip(self.alphas.tolist(), self.weights.tolist(), strict=True))
 
+    def weights_at(self, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the weight of each of `alphas`, which hold all nodes; 0 where there is none."""
+        weights = np.zeros(len(alphas))
+        weights[np.isin(alphas, self.alphas)] = self.weights
+        return weights
+
 
 def quadrature(method: Method, n_steps: int) -> Rule:
     """Return the rule `method` with `n_steps` nodes.
