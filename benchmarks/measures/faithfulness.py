@@ -1,177 +1,278 @@
-"""Do the values of groups say something true? What becomes of an output as groups go or come, in several orders.
+"""Do attributions say something true? Deletion and insertion in several orders, and where a contrast points.
 
-The groups of an input (superpixels of a picture, words of a sentence) are replaced by the baseline one after the other,
-and after each the network's output for the predicted class is taken: deletion (Petsiuk, Das, Saenko, BMVC 2018). In
-reverse, from the baseline, the first groups come first: insertion. The figure is the mean of the output along the way,
-as a part of the way from f(x') to f(x): a good order lets it fall soon under deletion (low) and rise soon under
-insertion (high). The orders are
+Parts of an input are replaced by the baseline in the order that an attribution gives, or added to the baseline in it
+(``integral/ablation.py``). The figure is the mean of the output along the way, from f(x') = 0 to f(x) = 1, over *area*:
+a good order lets it fall soon under deletion (low) and rise soon under insertion (high). Pictures have these orders,
+all held against the black baseline:
 
-- ``value``: v(S), largest first; it has no sign, so that what lowered the output goes early as well;
-- ``signed value``: the same, with the sign of IDG(S), from what raised the output to what lowered it;
-- ``sum of IG``: the plain sum over the group, largest first;
-- ``random``: the mean of ten orders.
+- ``IG``: the plain map, pixels in slices;
+- ``IG, three baselines``: the mean of the maps from black, white and blurred;
+- ``sum of IG`` over superpixels, ``values`` (signed by IDG), ``values with pixels`` in the family (without a sign),
+  ``IDG``, ``IG by area``;
+- ``regions by IDG`` and ``regions by area``: the leaves of the nested regions;
+- ``superpixels by chance``.
 
-Pictures are those of scikit-image and scikit-learn, sentences the first held-out ones of each source of
-``training/demo_text.split.json``, downloaded by pip.
+Sentences have their words, and their tokens in the order of IG. The second table has the differences of each order from
+the plain sum of IG over the same inputs. The third one tells where a contrast points: in drawings with two kinds of
+shapes, how much of a map's positive part lies on the shapes that it is about, of what lies on shapes at all.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import skimage.data
 import torch
-from demo_text import SPLIT, download, read_sentences
-from intgrads.archives.archive import open_archive, write_archive
-from intgrads.call import Call
-from intgrads.integral.attribution import PathIntegral
-from intgrads.integral.batches import integrate
-from intgrads.integral.fixed import FixedNodes
+from intgrads import integrated_gradients
+from intgrads.integral.ablation import Parts, chances_of_groups, ranked_groups, slices, verify
 from intgrads.integral.groups import GroupValues, group_values
-from intgrads.integral.path import StraightPath
-from intgrads.integral.quadrature import quadrature
-from intgrads.networks.family import Order
-from intgrads.reading import read_request
-from intgrads.settings import Settings
-from intgrads.subject import Classifier, Integrand
+from intgrads.pictures.baselines import ImageBaseline, image_baseline
+from intgrads.pictures.groups import superpixels
+from intgrads.pictures.regions import region_tree
+from intgrads.pictures.sent import by_pixel
+from intgrads.subject import Integrand
 from numpy.typing import NDArray
 from options import Options, Row, Tables
-from sklearn.datasets import load_sample_image
-from torch import nn
+from shapes import HELD_OUT, KINDS, draw
+from subjects import Pictured, digits, drawings, of_shapes, photos, sentences
+from torch import Tensor, nn
 
 Array = NDArray[np.float64]
-STEPS = 100
+STEPS = 64
 ROWS = 16
-SEED = 0
-SENTENCES = 50
-"""Of each source."""
-PICTURES = ("chelsea", "coffee", "astronaut", "rocket")
-PHOTOS = ("china.jpg", "flower.jpg")
+PICTURES = {"photos": (photos, 20), "digits": (digits, 20), "drawings": (drawings, 20)}
+SENTENCES = 210
+BASELINES: tuple[ImageBaseline, ...] = ("black", "white", "blur")
+TEXT_BASELINES = ("pad", "unk", "mask")
+LEAST_DIFFERENCE = 0.5
+"""Between f(x) and f(x'); below it there is nothing to fall."""
+PLAIN = "sum of IG"
+CONTRASTS = 60
+"""Drawings with two kinds of shapes, both of which the network sees."""
+
+
+@dataclass
+class Found:
+    """What each order of a kind of input came to, an input after the other."""
+
+    deletion: dict[str, list[float]] = field(default_factory=dict)
+    insertion: dict[str, list[float]] = field(default_factory=dict)
 
 
 def measure(options: Options) -> Tables:
-    """Return the rows of the table, a family and an order each."""
-    models = [model for model in ("demo-text", "demo-image") if options.wants(model)][: 1 if options.tiny else None]
-    found = {model: of_network(model, 1 if options.tiny else SENTENCES) for model in models}
-    return {"faithfulness": [row for model in sorted(found) for row in found[model]]}
+    """Return the tables."""
+    found: dict[str, Found] = {}
+    for kind, (make, count) in PICTURES.items():
+        if options.wants(kind) and not (options.tiny and kind != "digits"):
+            found[kind] = Found()
+            for one in make(1 if options.tiny else count):
+                of_picture(one, found[kind])
+            print(kind, flush=True)
+    if options.wants("sentences") and not options.tiny:
+        found["sentences"] = Found()
+        for module, integrands in sentences(SENTENCES, TEXT_BASELINES):
+            of_sentence(module, integrands, found["sentences"])
+    tables = {"faithfulness": absolute(found), "faithfulness-differences": differences(found)}
+    if options.wants("contrast"):
+        tables["faithfulness-contrast"] = contrasts(4 if options.tiny else CONTRASTS, options.tiny)
+    return tables
 
 
-def requests(model: str, sentences: int) -> Iterator[dict[str, Any]]:
-    """Return what is asked of a demo archive, as JSON."""
-    if model == "demo-image":
-        pictures = [getattr(skimage.data, name)() for name in PICTURES] + [load_sample_image(name) for name in PHOTOS]
-        for pixels in pictures:
-            yield {"img_data": pixels.tolist(), "groups": "superpixels", "group_pixels": True}
-            yield {"img_data": pixels.tolist(), "groups": "superpixels", "group_pixels": False}
+# ---------------------------------------------------------------------- orders
+def of_picture(one: Pictured, found: Found) -> None:
+    """Add the curves of a picture."""
+    x = one.normalise(one.pixels)
+    starts = [one.normalise(image_baseline(name, one.pixels)) for name in BASELINES]  # type: ignore[arg-type]
+    with torch.no_grad():
+        outputs = one.module(torch.stack([x, starts[0]]))
+    target = int(outputs[0].argmax())
+    if float(outputs[0, target] - outputs[1, target]) < LEAST_DIFFERENCE:
         return
-    held_out = json.loads(SPLIT.read_text())["held_out"]
-    rated = read_sentences(download())
-    for source, keys in held_out.items():
-        chosen = set(keys[:sentences])
-        for sentence in rated:
-            if sentence.source == source and sentence.key in chosen:
-                yield {"sequence": sentence.text, "groups": "words"}
-
-
-def load(model: str) -> Classifier:
-    """Return a demo network."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_archive(Order(model, None, None, Settings()), Path(folder))
-        return open_archive(Path(folder)).network
-
-
-def orders(values: GroupValues, count: int) -> dict[str, list[Array]]:
-    """Return by how much each group should go first, for each order."""
-    random = np.random.default_rng(SEED)
-    return {
-        "value": [values.values[:count]],
-        "signed value": [(np.sign(values.idg) * values.values)[:count]],
-        "sum of IG": [values.integrated_gradients[:count]],
-        "random": [random.random(count) for _ in range(10)],
+    maps = [attributed(one.module, x, start, target) for start in starts]
+    own, step = by_pixel(maps[0]).numpy(), by_pixel((x - starts[0]).double()).numpy()
+    changed = (step != 0).any(1)
+    orders: dict[str, Parts] = {
+        "IG": slices(own.sum(1), changed),
+        "IG, three baselines": slices(by_pixel(torch.stack(maps).mean(0)).numpy().sum(1), changed),
     }
+    groups = superpixels(one.pixels, "slic", None).masks.reshape(-1, len(own))
+    alone, family = valued(own, step, groups, False), valued(own, step, groups, True)
+    orders |= {
+        PLAIN: ranked(groups, alone.integrated_gradients),
+        "values": ranked(groups, np.sign(alone.idg) * alone.values),
+        "values with pixels": ranked(groups, family.values),
+        "IDG": ranked(groups, alone.idg),
+        "IG by area": ranked(groups, alone.integrated_gradients / groups.sum(1)),
+    }
+    tree = region_tree(one.pixels)
+    leaves = tree.masks[: tree.leaves].reshape(tree.leaves, -1)
+    regions = valued(own, step, leaves, False)
+    orders |= {
+        "regions by IDG": ranked(leaves, regions.idg),
+        "regions by area": ranked(leaves, regions.integrated_gradients / leaves.sum(1)),
+    }
+    units = by_pixel(torch.arange(x.numel()).view(x.shape))
+    held(lambda points: one.module(points)[:, target], (x, starts[0]), units, orders, found)
 
 
-class Ablation:
-    """One input, its groups, and the network's output where some of them are replaced by the baseline."""
-
-    def __init__(self, subject: Integrand, module: nn.Module) -> None:
-        assert subject.family is not None
-        self.forward = subject.bind(module)
-        self.x, self.baseline = subject.input, subject.baseline
-        integral = PathIntegral(
-            StraightPath(self.x, self.baseline), FixedNodes(quadrature("gausslegendre", STEPS)), False
-        )
-        started = time.perf_counter()
-        integrate([self.forward], [integral], ROWS)
-        integrated = time.perf_counter()
-        attribution = integral.finish()
-        self.target = attribution.targets[0]
-        step = subject.by_unit(self.x.double() - self.baseline.double()).numpy()
-        units = subject.by_unit(attribution.integrated_gradients[0].double()).numpy()
-        before = time.perf_counter()
-        self.values = group_values(units, step, subject.family.members, subject.family.units)
-        self.share = (time.perf_counter() - before) / (integrated - started)
-        self.ends = attribution.output[self.target].item(), attribution.baseline_output[self.target].item()
-        # Tokens are listed beside the words they make up; words and superpixels share the input out.
-        kinds = np.array(subject.family.kinds)
-        self.listed = np.flatnonzero(np.isin(kinds, ["word", "superpixel"]))
-        self.members = subject.family.members[self.listed]
-        self.places = subject.by_unit(torch.arange(self.x.numel()).view(self.x.shape))
-
-    def curve(self, order: list[int], insertion: bool) -> float:
-        """Return the mean output along an order, from f(x') = 0 to f(x) = 1."""
-        points = []
-        start, end = (self.baseline, self.x) if insertion else (self.x, self.baseline)
-        point, source = start.flatten().clone(), end.flatten()
-        for group in order:
-            places = self.places[torch.from_numpy(self.members[group])].flatten()
-            point[places] = source[places]
-            points.append(point.view(self.x.shape).clone())
-        outputs = []
-        with torch.no_grad():
-            for first in range(0, len(points), ROWS):
-                outputs += self.forward(torch.stack(points[first : first + ROWS]))[:, self.target].tolist()
-        at_x, at_baseline = self.ends
-        return float(np.mean((np.array(outputs) - at_baseline) / (at_x - at_baseline)))
+def of_sentence(module: nn.Module, integrands: Sequence[Integrand], found: Found) -> None:
+    """Add the curves of a sentence."""
+    one = integrands[0]
+    forward, x, baseline = one.bind(module), one.input, one.baseline
+    with torch.no_grad():
+        outputs = forward(torch.stack([x, baseline]))
+    target = int(outputs[0].argmax())
+    assert one.family is not None
+    kinds = np.array(one.family.kinds)
+    words = one.family.members[kinds == "word"]
+    if float(outputs[0, target] - outputs[1, target]) < LEAST_DIFFERENCE or len(words) < 4:
+        return
+    maps = [attributed(forward, x, other.baseline, target) for other in integrands]
+    own, step = one.by_unit(maps[0]).numpy(), one.by_unit((x - baseline).double()).numpy()
+    mean = one.by_unit(torch.stack(maps).mean(0)).numpy().sum(1)
+    # The family of an answer: the tokens, the words and the whole text.
+    values = group_values(own, step, one.family.members, one.family.units)
+    values = GroupValues(*(getattr(values, name)[kinds == "word"] for name in GroupValues.__annotations__))
+    orders = {
+        "IG": slices(own.sum(1), (step != 0).any(1), len(own)),
+        "IG, three baselines": slices(mean, (step != 0).any(1), len(own)),
+        PLAIN: ranked(words, values.integrated_gradients),
+        "sum of IG, three baselines": ranked(words, words @ mean),
+        "values": ranked(words, np.sign(values.idg) * values.values),
+        "IDG": ranked(words, values.idg),
+    }
+    units = one.by_unit(torch.arange(x.numel()).view(x.shape))
+    held(lambda points: forward(points)[:, target], (x, baseline), units, orders, found)
 
 
-def of_network(model: str, sentences: int) -> list[Row]:
-    """Return the rows of the table for one network."""
-    network = load(model)
-    settings = Settings()
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
-    shares = []
-    for content in requests(model, sentences):
-        request, _ = read_request(Call(content), settings, network.request)
-        integrand = network.read(request, settings)[0].look(lambda: None).integrand
-        assert integrand is not None
-        ablation = Ablation(integrand, network.module)
-        shares.append(ablation.share)
-        if abs(ablation.ends[0] - ablation.ends[1]) < 0.5 or len(ablation.listed) < 4:
-            continue  # nothing to fall, or no order to speak of
-        family = "words" if model == "demo-text" else "superpixels" + (" and pixels" if content["group_pixels"] else "")
-        count = len(ablation.listed)
-        listed = GroupValues(*(getattr(ablation.values, name)[ablation.listed] for name in GroupValues.__annotations__))
-        for name, priorities in orders(listed, count).items():
-            curves = found.setdefault((family, name), {"deletion": [], "insertion": []})
-            ranked = [np.argsort(-priority, kind="stable").tolist() for priority in priorities]
-            curves["deletion"].append(float(np.mean([ablation.curve(order, False) for order in ranked])))
-            curves["insertion"].append(float(np.mean([ablation.curve(order, True) for order in ranked])))
-    print(f"{model}: the groups took {100 * float(np.median(shares)):.2f} % of the integration's time")
+def attributed(module: nn.Module, x: Tensor, baseline: Tensor, target: int) -> Tensor:
+    """Return the map from a baseline, (*shape), float64."""
+    found = integrated_gradients(
+        module, x[None], baseline[None].float(), target, n_steps=STEPS, chunk_rows=ROWS, keep_gradients=False
+    )
+    return found.integrated_gradients[0].double()
+
+
+def valued(own: Array, step: Array, groups: NDArray[np.bool_], units: bool) -> GroupValues:
+    """Return what groups carry in the family with the whole input, of these groups alone."""
+    values = group_values(own, step, np.concatenate([groups, np.ones_like(groups[:1])]), units)
+    return GroupValues(*(getattr(values, name)[: len(groups)] for name in GroupValues.__annotations__))
+
+
+def ranked(groups: NDArray[np.bool_], priority: Array) -> Parts:
+    """Return the order of groups, the largest first."""
+    return ranked_groups(groups, np.argsort(-priority, kind="stable").tolist())
+
+
+def held(
+    output: Callable[[Tensor], Tensor],
+    ends: tuple[Tensor, Tensor],
+    units: Tensor,
+    orders: dict[str, Parts],
+    found: Found,
+) -> None:
+    """Add the areas under the curves of each order, and of the groups of the plain sum by chance."""
+    chances = chances_of_groups(orders[PLAIN])
+    checked = verify(output, ends, units, [*orders.values(), *chances], ROWS)
+    curves = [checked.curves, *checked.chances]
+    areas = {name: (one.deletion_area, one.insertion_area) for name, one in zip(orders, curves, strict=False)}
+    by_chance = [(one.deletion_area, one.insertion_area) for one in curves[len(orders) :]]
+    areas["groups by chance"] = tuple(np.mean(by_chance, axis=0).tolist())
+    for name, (deletion, insertion) in areas.items():
+        found.deletion.setdefault(name, []).append(deletion)
+        found.insertion.setdefault(name, []).append(insertion)
+
+
+# ---------------------------------------------------------------------- contrasts
+class Contrast(nn.Module):
+    """Of logits a combination, (B, 1)."""
+
+    def __init__(self, module: nn.Module, weights: Tensor) -> None:
+        super().__init__()
+        self.module, self.weights = module, weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return it for pictures (B, 3, H, W)."""
+        logits: Tensor = self.module(x)
+        return logits @ self.weights[:, None]
+
+
+def two_kinds(
+    count: int, network: nn.Module
+) -> Iterator[tuple[Tensor, NDArray[np.bool_], NDArray[np.bool_], int, int]]:
+    """Yield drawings with two kinds of shapes that the network sees: x, the masks of each kind, and the kinds."""
+    number = HELD_OUT
+    while count:
+        drawing = draw(number)
+        number += 1
+        kinds = sorted(set(drawing.kinds.tolist()))
+        x = torch.from_numpy(drawing.pixels).permute(2, 0, 1).float() / 127.5 - 1
+        if len(kinds) != 2 or not (network(x[None])[0, kinds] > 0).all():
+            continue
+        masks = [drawing.masks[drawing.kinds == kind].any(0) for kind in kinds]
+        yield x, masks[0], masks[1], kinds[0], kinds[1]
+        count -= 1
+
+
+def contrasts(count: int, tiny: bool) -> list[Row]:
+    """Return where maps of one output and of a contrast point."""
+    network = of_shapes(200) if tiny else of_shapes()
+    shares: dict[str, list[float]] = {"f(a)": [], "f(a) − f(b)": [], "area": []}
+    for x, *masks, a, b in two_kinds(count, network):
+        black = -torch.ones_like(x)
+        pairs = ((a, b, masks[0], masks[1]), (b, a, masks[1], masks[0]))
+        for about, other, own, others in pairs:
+            plain, contrast = torch.zeros(2, len(KINDS))
+            plain[about] = contrast[about] = 1
+            contrast[other] = -1
+            for name, weights in (("f(a)", plain), ("f(a) − f(b)", contrast)):
+                found = attributed(Contrast(network, weights), x, black, 0).sum(0).clamp(min=0).numpy()
+                shares[name].append(float(found[own].sum() / found[own | others].sum()))
+            shares["area"].append(float(own.sum() / (own | others).sum()))
+    return [
+        {"map of": name, "maps": len(values), "of its positive part on shapes: on those of a": interval(values)}
+        for name, values in shares.items()
+    ]
+
+
+# ---------------------------------------------------------------------- tables
+def interval(values: list[float]) -> dict[str, float]:
+    """Return the mean and its 95 % confidence interval, as a table shows a figure with two others."""
+    mean, error = float(np.mean(values)), 1.96 * float(np.std(values, ddof=min(1, len(values) - 1)) / np.sqrt(len(values)))
+    return {"median": round(mean, 3), "low": round(mean - error, 3), "high": round(mean + error, 3)}
+
+
+def absolute(found: dict[str, Found]) -> list[Row]:
+    """Return the mean areas of each order."""
     return [
         {
-            "network": model,
-            "family": family,
+            "inputs": kind,
             "order": name,
-            "inputs": len(curves["deletion"]),
-            "deletion": round(float(np.mean(curves["deletion"])), 3),
-            "insertion": round(float(np.mean(curves["insertion"])), 3),
+            "number": len(areas),
+            "deletion": interval(areas),
+            "insertion": interval(of_kind.insertion[name]),
         }
-        for (family, name), curves in found.items()
+        for kind, of_kind in found.items()
+        for name, areas in of_kind.deletion.items()
     ]
+
+
+def differences(found: dict[str, Found]) -> list[Row]:
+    """Return by how much each order is better than the plain sum, on the same inputs: positive is better."""
+    rows: list[Row] = []
+    for kind, of_kind in found.items():
+        for name in of_kind.deletion:
+            if name == PLAIN:
+                continue
+            sooner = np.array(of_kind.deletion[PLAIN]) - np.array(of_kind.deletion[name])
+            later = np.array(of_kind.insertion[name]) - np.array(of_kind.insertion[PLAIN])
+            rows.append(
+                {
+                    "inputs": kind,
+                    "order": name,
+                    "deletion, better by": interval(sooner.tolist()),
+                    "insertion, better by": interval(later.tolist()),
+                }
+            )
+    return rows
