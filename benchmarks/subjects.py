@@ -2,8 +2,7 @@
 
 - *photos*: the demo network on pictures of scikit-image and scikit-learn;
 - *digits*: the small BiT of ``training/bit_digits.py`` on digits held out;
-- *drawings*: bars, rings and stars of ``training/shapes.py``, and a network that tells which of them are there. It is
-  trained here, in about a minute, and its accuracy printed.
+- *drawings*: bars, rings and stars of ``training/shapes.py``, and its TensorMask as a classifier of what is there;
 - *sentences*: demo-text on sentences of ``training/demo_text.split.json`` that were held out, downloaded by pip.
 """
 
@@ -12,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import bit_digits
 import numpy as np
@@ -21,6 +19,7 @@ import torch
 from demo_text import SPLIT, download, read_sentences
 from inputs import PICTURES, load
 from intgrads.call import Call
+from intgrads.detections.detectron import build_tensormask, read_config
 from intgrads.networks.bit import BiT, pth_name
 from intgrads.pictures.classifier import ImageClassifier
 from intgrads.pictures.decoding import Picture
@@ -29,15 +28,13 @@ from intgrads.settings import Settings
 from intgrads.subject import Integrand
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from shapes import HELD_OUT, KINDS, Drawing, draw
+from shapes import CONFIG, HELD_OUT, KINDS, WEIGHTS, draw
 from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
 PHOTOS = ("china.jpg", "flower.jpg")
 """Of scikit-learn."""
-TRAINED_ON, EPOCHS, BATCH, RATE = 4000, 6, 50, 3e-3
-"""Drawings, of the network that tells their shapes."""
 
 
 @dataclass(frozen=True)
@@ -96,46 +93,35 @@ def digits(count: int) -> Iterator[Pictured]:
 
 def drawings(count: int) -> Iterator[Pictured]:
     """Yield drawings held out."""
-    network = of_shapes()
+    network = KindsPresent()
     for k in range(count):
-        yield Pictured(f"drawing {k + 1}", network, draw(HELD_OUT + k).pixels, _normalise)
+        yield Pictured(f"drawing {k + 1}", network, draw(HELD_OUT + k).pixels, network.normalise)
 
 
-@lru_cache(maxsize=1)
-def of_shapes(trained_on: int = TRAINED_ON) -> nn.Module:
-    """Return a network that tells which kinds of shapes a drawing has, a logit each; trained here."""
-    torch.manual_seed(0)
-    layers: list[nn.Module] = [nn.AvgPool2d(2)]
-    width, channels = 24, 3
-    for out in (width, 2 * width, 4 * width, 4 * width):
-        layers += [nn.Conv2d(channels, out, 3, 2, 1), nn.GroupNorm(8, out), nn.ReLU()]
-        layers += [nn.Conv2d(out, out, 3, 1, 1), nn.GroupNorm(8, out), nn.ReLU()]
-        channels = out
-    network = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(channels, len(KINDS)))
-    drawn = [draw(k) for k in range(trained_on)]
-    x = torch.stack([_normalise(one.pixels) for one in drawn])
-    y = torch.stack([present(one) for one in drawn])
-    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.01)
-    steps = EPOCHS * (len(x) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
-    for _ in range(EPOCHS):
-        for rows in torch.randperm(len(x))[: len(x) // BATCH * BATCH].view(-1, BATCH):
-            loss = nn.functional.binary_cross_entropy_with_logits(network(x[rows]), y[rows])
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-    network.eval().requires_grad_(False)
-    held_out = [draw(HELD_OUT + k) for k in range(300)]
-    told = network(torch.stack([_normalise(one.pixels) for one in held_out])) > 0
-    right = (told == torch.stack([present(one) for one in held_out]).bool()).float().mean()
-    print(f"the network of shapes tells {100 * float(right):.1f} % of 900 held out", flush=True)
-    return network
+class KindsPresent(nn.Module):
+    """The TensorMask of ``training/shapes.py`` as a classifier: how surely a drawing has each kind of shape anywhere.
 
+    A logit a kind, (B, 3): that of the window that is surest.
+    """
 
-def present(drawing: Drawing) -> Tensor:
-    """Return which kinds of shapes a drawing has, (3,), 0 or 1."""
-    return torch.tensor([float((drawing.kinds == kind).any()) for kind in range(len(KINDS))])
+    def __init__(self) -> None:
+        super().__init__()
+        self.detector = build_tensormask(read_config(CONFIG))
+        self.detector.load_state_dict({name: weight.float() for name, weight in load_file(WEIGHTS).items()})
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of drawings (B, 3, H, W)."""
+        levels = [
+            self.detector.head.classes(feature).reshape(len(x), -1, len(KINDS), *feature.shape[2:]).amax((1, 3, 4))
+            for feature in self.detector.features(x)
+        ]
+        return torch.stack(levels).amax(0)
+
+    def normalise(self, pixels: NDArray[np.generic]) -> Tensor:
+        """Return what it takes for pixels (H, W, 3), 0 … 255."""
+        mean, std = (self.detector.get_buffer(f"pixel_{name}")[0] for name in ("mean", "std"))
+        return (torch.from_numpy(np.asarray(pixels, np.float32)).permute(2, 0, 1) - mean.flip(0)) / std.flip(0)
 
 
 def sentences(count: int, baselines: Sequence[str]) -> Iterator[tuple[nn.Module, list[Integrand]]]:

@@ -8,13 +8,14 @@ all held against the black baseline:
 - ``IG``: the plain map, pixels in slices;
 - ``IG, three baselines``: the mean of the maps from black, white and blurred;
 - ``sum of IG`` over superpixels, ``values`` (signed by IDG), ``values with pixels`` in the family (without a sign),
-  ``IDG``, ``IG by area``;
+  and ``IG by area``;
 - ``regions by IDG`` and ``regions by area``: the leaves of the nested regions;
 - ``superpixels by chance``.
 
 Sentences have their words, and their tokens in the order of IG. The second table has the differences of each order from
-the plain sum of IG over the same inputs. The third one tells where a contrast points: in drawings with two kinds of
-shapes, how much of a map's positive part lies on the shapes that it is about, of what lies on shapes at all.
+the plain sum of IG over the same inputs. The third one tells where a contrast points, in drawings with shapes of two
+kinds, a and b: of the positive part of a map that lies on shapes at all, the part that lies on a's, and of the negative
+one that on b's. 0.5 is chance, as each drawing is asked about both ways.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from intgrads.subject import Integrand
 from numpy.typing import NDArray
 from options import Options, Row, Tables
 from shapes import HELD_OUT, KINDS, draw
-from subjects import Pictured, digits, drawings, of_shapes, photos, sentences
+from subjects import KindsPresent, Pictured, digits, drawings, photos, sentences
 from torch import Tensor, nn
 
 Array = NDArray[np.float64]
@@ -48,7 +49,8 @@ TEXT_BASELINES = ("pad", "unk", "mask")
 LEAST_DIFFERENCE = 0.5
 """Between f(x) and f(x'); below it there is nothing to fall."""
 PLAIN = "sum of IG"
-CONTRASTS = 60
+CONTRAST_BASELINES: tuple[ImageBaseline, ...] = ("black", "mean")
+CONTRASTS = 40
 """Drawings with two kinds of shapes, both of which the network sees."""
 
 
@@ -75,7 +77,7 @@ def measure(options: Options) -> Tables:
             of_sentence(module, integrands, found["sentences"])
     tables = {"faithfulness": absolute(found), "faithfulness-differences": differences(found)}
     if options.wants("contrast"):
-        tables["faithfulness-contrast"] = contrasts(4 if options.tiny else CONTRASTS, options.tiny)
+        tables["faithfulness-contrast"] = contrasts(2 if options.tiny else CONTRASTS)
     return tables
 
 
@@ -102,7 +104,6 @@ def of_picture(one: Pictured, found: Found) -> None:
         PLAIN: ranked(groups, alone.integrated_gradients),
         "values": ranked(groups, np.sign(alone.idg) * alone.values),
         "values with pixels": ranked(groups, family.values),
-        "IDG": ranked(groups, alone.idg),
         "IG by area": ranked(groups, alone.integrated_gradients / groups.sum(1)),
     }
     tree = region_tree(one.pixels)
@@ -198,48 +199,66 @@ class Contrast(nn.Module):
         return logits @ self.weights[:, None]
 
 
-def two_kinds(
-    count: int, network: nn.Module
-) -> Iterator[tuple[Tensor, NDArray[np.bool_], NDArray[np.bool_], int, int]]:
-    """Yield drawings with two kinds of shapes that the network sees: x, the masks of each kind, and the kinds."""
+@dataclass(frozen=True)
+class TwoKinds:
+    """A drawing with shapes of two kinds, both of which the network sees."""
+
+    pixels: NDArray[np.uint8]
+    kinds: tuple[int, int]
+    masks: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+
+
+def two_kinds(count: int, network: KindsPresent) -> Iterator[TwoKinds]:
+    """Yield drawings held out with shapes of two kinds."""
     number = HELD_OUT
     while count:
         drawing = draw(number)
         number += 1
         kinds = sorted(set(drawing.kinds.tolist()))
-        x = torch.from_numpy(drawing.pixels).permute(2, 0, 1).float() / 127.5 - 1
-        if len(kinds) != 2 or not (network(x[None])[0, kinds] > 0).all():
-            continue
-        masks = [drawing.masks[drawing.kinds == kind].any(0) for kind in kinds]
-        yield x, masks[0], masks[1], kinds[0], kinds[1]
-        count -= 1
+        if len(kinds) == 2 and bool((network(network.normalise(drawing.pixels)[None])[0, kinds] > 0).all()):
+            masks = [drawing.masks[drawing.kinds == kind].any(0) for kind in kinds]
+            yield TwoKinds(drawing.pixels, (kinds[0], kinds[1]), (masks[0], masks[1]))
+            count -= 1
 
 
-def contrasts(count: int, tiny: bool) -> list[Row]:
+def contrasts(count: int) -> list[Row]:
     """Return where maps of one output and of a contrast point."""
-    network = of_shapes(200) if tiny else of_shapes()
-    shares: dict[str, list[float]] = {"f(a)": [], "f(a) − f(b)": [], "area": []}
-    for x, *masks, a, b in two_kinds(count, network):
-        black = -torch.ones_like(x)
-        pairs = ((a, b, masks[0], masks[1]), (b, a, masks[1], masks[0]))
-        for about, other, own, others in pairs:
-            plain, contrast = torch.zeros(2, len(KINDS))
-            plain[about] = contrast[about] = 1
-            contrast[other] = -1
-            for name, weights in (("f(a)", plain), ("f(a) − f(b)", contrast)):
-                found = attributed(Contrast(network, weights), x, black, 0).sum(0).clamp(min=0).numpy()
-                shares[name].append(float(found[own].sum() / found[own | others].sum()))
-            shares["area"].append(float(own.sum() / (own | others).sum()))
+    network = KindsPresent()
+    on_own: dict[tuple[str, str], list[float]] = {}
+    on_others: dict[tuple[str, str], list[float]] = {}
+    for one in two_kinds(count, network):
+        x = network.normalise(one.pixels)
+        for baseline in CONTRAST_BASELINES:
+            start = network.normalise(image_baseline(baseline, one.pixels))  # type: ignore[arg-type]
+            for (a, b), (own, others) in ((one.kinds, one.masks), (one.kinds[::-1], one.masks[::-1])):
+                plain, contrast = torch.zeros(2, len(KINDS))
+                plain[a] = contrast[a] = 1
+                contrast[b] = -1
+                for name, weights in (("f(a)", plain), ("f(a) − f(b)", contrast)):
+                    found = attributed(Contrast(network, weights), x, start, 0).sum(0).numpy()
+                    for shares, part, mask in ((on_own, found, own), (on_others, -found, others)):
+                        positive = part.clip(min=0)
+                        share = float(positive[mask].sum() / positive[own | others].sum())
+                        shares.setdefault((name, baseline), []).append(share)
     return [
-        {"map of": name, "maps": len(values), "of its positive part on shapes: on those of a": interval(values)}
-        for name, values in shares.items()
+        {
+            "map of": name,
+            "baseline": baseline,
+            "maps": len(on_own[name, baseline]),
+            "positive part on a": interval(on_own[name, baseline]),
+            "negative part on b": interval(on_others[name, baseline]),
+        }
+        for name, baseline in on_own
     ]
 
 
 # ---------------------------------------------------------------------- tables
 def interval(values: list[float]) -> dict[str, float]:
     """Return the mean and its 95 % confidence interval, as a table shows a figure with two others."""
-    mean, error = float(np.mean(values)), 1.96 * float(np.std(values, ddof=min(1, len(values) - 1)) / np.sqrt(len(values)))
+    mean, error = (
+        float(np.mean(values)),
+        1.96 * float(np.std(values, ddof=min(1, len(values) - 1)) / np.sqrt(len(values))),
+    )
     return {"median": round(mean, 3), "low": round(mean - error, 3), "high": round(mean + error, 3)}
 
 
