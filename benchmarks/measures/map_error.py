@@ -105,7 +105,7 @@ def _served(service: Service[Any], network: str, kind: str, name: str, body: byt
     """Return what a request to an archive integrates."""
     job = service.receive([Call(form={"data": body, "n_steps": b"1", **fields})]).jobs[0]
     part = job.parts[0]
-    path = part.integral.path
+    path = part.integrals[0].path
     if path.targets is None:
         return _case(network, kind, name, part.forward, (path.input, path.baseline))
     return Case(network, kind, name, part.forward, path.input, path.baseline, path.targets[0])

@@ -13,17 +13,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from intgrads.integral.attribution import Attribution
+    from intgrads.integral.functionals import Contrast, Logit, LogOdds, LogProbability, Probability
     from intgrads.integral.groups import GroupValues, group_values
     from intgrads.integral.integrated_gradients import integrated_gradients
     from intgrads.integral.quadrature import METHODS, Rule, quadrature
 
 __version__ = "0.2.0"
-__all__ = ["METHODS", "Attribution", "GroupValues", "Rule", "group_values", "integrated_gradients", "quadrature"]
+__all__ = [
+    "METHODS",
+    "Attribution",
+    "Contrast",
+    "GroupValues",
+    "LogOdds",
+    "LogProbability",
+    "Logit",
+    "Probability",
+    "Rule",
+    "group_values",
+    "integrated_gradients",
+    "quadrature",
+]
 
 _PLACES = {
     "METHODS": "quadrature",
     "Attribution": "attribution",
+    "Contrast": "functionals",
     "GroupValues": "groups",
+    "LogOdds": "functionals",
+    "LogProbability": "functionals",
+    "Logit": "functionals",
+    "Probability": "functionals",
     "Rule": "quadrature",
     "group_values": "groups",
     "integrated_gradients": "integrated_gradients",

@@ -10,12 +10,13 @@ from typing import Any
 from intgrads.detections.archived import open_detector, write_tensormask
 from intgrads.detections.request import DetectionRequest
 from intgrads.networks.family import Order
-from intgrads.pictures.archived import open_pictures
+from intgrads.pictures.archived import check_picture, open_pictures
 from intgrads.pictures.request import ImageRequest
 from intgrads.request import Request
+from intgrads.settings import Settings
 from intgrads.stored import Stored
 from intgrads.subject import Classifier
-from intgrads.texts.archived import open_texts
+from intgrads.texts.archived import check_text_file, open_texts
 from intgrads.texts.request import TextRequest
 
 
@@ -35,17 +36,20 @@ class Kind:
     write : callable, or None
         Writes what an archive holds of it beside what a family of networks does, and returns its part of the manifest;
         empty where it has no part in this archive.
+    check_example : callable
+        From the bytes of a file, and the archive's settings, to a RequestError where they are no input of this kind.
     """
 
     name: str
     request: type[Request]
     open: Callable[[Stored, Any], Classifier]
+    check_example: Callable[[bytes, Settings], object]
     write: Callable[[Order, Path], dict[str, Any]] | None = None
 
 
 KINDS = (
-    Kind("picture", ImageRequest, open_pictures),
-    Kind("text", TextRequest, open_texts),
-    Kind("tensormask", DetectionRequest, open_detector, write_tensormask),
+    Kind("picture", ImageRequest, open_pictures, check_picture),
+    Kind("text", TextRequest, open_texts, check_text_file),
+    Kind("tensormask", DetectionRequest, open_detector, check_picture, write_tensormask),
 )
 """An archive that holds several is served as the first of them, with those after it beside."""

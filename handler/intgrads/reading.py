@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from intgrads.baselines import DATA
 from intgrads.call import Call
 from intgrads.errors import RequestError
 from intgrads.formats.encodings import CONTENT_TYPES
 from intgrads.integral.refinement import LEAST_REFINEMENT
 from intgrads.kinds import KINDS
-from intgrads.request import Request, json_object, shorten
+from intgrads.request import MOST_AGAINST, Request, json_object, shorten
 from intgrads.settings import Settings
 
 AnyRequest = TypeVar("AnyRequest", bound=Request)
@@ -51,6 +52,9 @@ def read_request(
             raise _unknown_field(name, kind)
     for name, read, least, most in (
         ("target_class", _as_target, 1, settings.max_targets),
+        ("against", _as_target, 1, MOST_AGAINST),
+        ("baseline", _as_names, 1, settings.max_baselines),
+        (DATA, _as_target, 1, settings.max_baselines),
         ("fields", _as_list, 0, len(kind.tensors) + len(kind.figures)),
     ):
         value = content[name] = read(content.get(name))
@@ -113,6 +117,13 @@ def _as_target(value: object) -> object:
     return value
 
 
+def _as_names(value: object) -> object:
+    """In a form a list of baselines is separated by commas, or its JSON text."""
+    if isinstance(value, str) and "," in value and not value.lstrip().startswith("["):
+        return _as_list(value)
+    return _as_target(value)
+
+
 def _as_list(value: object) -> object:
     """In a form a list of names is separated by commas."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -123,7 +134,7 @@ def _explain(error: ValidationError, kind: type[Request]) -> RequestError:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0])
     message = first["msg"].removeprefix("Value error, ")
-    if name == "target_class":
+    if name in ("target_class", "against"):
         message = "must be a label or an index"
     elif first["type"].startswith("int_"):
         message = "must be a whole number"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from intgrads.baselines import DATA, SEVERAL, is_several
 from intgrads.errors import RequestError
 from intgrads.formats.encodings import Format
 from intgrads.integral.fixed import FixedNodes
@@ -41,6 +42,21 @@ ERROR_MAP = "attribution_error_map"
 """Tensor that is sent only where it is named: all gradients are held for it."""
 
 
+SPREAD = "baseline_spread"
+"""Tensor of how far several baselines are apart; there is none of one."""
+
+OF_ONE_PATH = ("step_sizes", "intermediates", "alphas")
+"""Tensors, with the gradients, that each baseline of several has of its own: they are not sent then."""
+
+REST = "rest"
+"""What `against` calls all other classes."""
+
+MOST_AGAINST = 1000
+"""Classes that `against` may name."""
+
+Scale = Literal["logit", "log_probability", "probability"]
+
+
 def no_bool(value: object) -> object:
     """Refuse true and false where a number is wanted; pydantic would take them for 1 and 0."""
     if isinstance(value, bool):
@@ -50,6 +66,25 @@ def no_bool(value: object) -> object:
 
 WholeNumber = Annotated[int, BeforeValidator(no_bool)]
 Target = Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=1000)]
+
+
+def names_of_baselines(names: Sequence[str]) -> Callable[[object], object]:
+    """Return a check of what is sent as baselines of a kind of input, given their names."""
+
+    def check(value: object) -> object:
+        for one in value if isinstance(value, list) else [value]:
+            if not isinstance(one, str) or (one not in names and not SEVERAL.fullmatch(one)):
+                listed = ", ".join(repr(name) for name in names)
+                raise ValueError(f"must be {listed}, a list of them, uniform:N, examples or examples:N")
+        return value
+
+    return check
+
+
+BASELINE = (
+    "where the path starts; or several, of which the answer has the mean: a list of names, uniform:16 of random ones, "
+    "examples of the archive's"
+)
 
 _rule = lru_cache(maxsize=32)(quadrature)
 """Rules that were asked for: their nodes take milliseconds to compute, and most requests ask for the same."""
@@ -84,6 +119,12 @@ class Request(BaseModel, ABC):
     target_class: Target | list[Target] | None = Field(
         None, description="a label, an index, or a list of them; default the predicted class"
     )
+    against: Target | list[Target] | None = Field(
+        None,
+        description="what the target is told from: a label, an index, a list of them (their mean), or `rest`, all "
+        "other classes; default nothing",
+    )
+    output: Scale = Field("logit", description="what of the target is attributed")
     n_steps: WholeNumber = Field(
         description="quadrature nodes, a whole number of at least 1; with a tolerance, where its refinement starts"
     )
@@ -97,7 +138,8 @@ class Request(BaseModel, ABC):
     )
     max_evaluations: WholeNumber = Field(description="most points of a refinement, a whole number of at least 9")
     precision: Precision = Field("float32", description="precision of the network's arithmetic")
-    baseline: Any = Field(description="where the path starts")
+    baseline: Any = Field(description=BASELINE)
+    baseline_data: Any = Field(None, description="the caller's own baseline, or a list of them; default none")
     seed: WholeNumber = Field(
         0, ge=0, lt=2**63, description="seed of the random baselines, a whole number of at least 0"
     )
@@ -116,6 +158,11 @@ class Request(BaseModel, ABC):
         return isinstance(self.target_class, list)
 
     @property
+    def several_baselines(self) -> bool:
+        """Whether the answer is a mean over baselines."""
+        return is_several(self.baseline, self.baseline_data)
+
+    @property
     def several_inputs(self) -> bool:
         """Whether the answer is a list, one element for each input."""
         return False
@@ -125,8 +172,13 @@ class Request(BaseModel, ABC):
         if self.format in ("png", "html") or (self.format == "json" and self.fields is None):
             return ()
         if self.fields is None:
-            return [name for name in self.tensors if name != ERROR_MAP]
+            left_out = {ERROR_MAP, *(self._of_one_path() if self.several_baselines else (SPREAD,))}
+            return [name for name in self.tensors if name not in left_out]
         return [name for name in self.tensors if name in self.fields]
+
+    @classmethod
+    def _of_one_path(cls) -> tuple[str, ...]:
+        return (cls.gradients, *OF_ONE_PATH)
 
     @classmethod
     def formats(cls) -> tuple[str, ...]:
@@ -157,11 +209,14 @@ class Request(BaseModel, ABC):
     @classmethod
     def unused(cls, content: Mapping[str, Any], refined: bool) -> list[str]:
         """Return notes on what was sent and is not used, of a request that is refined or not."""
-        if refined:
-            return ["`method` was not used: with a tolerance the nodes are refined"] if "method" in content else []
-        if "max_evaluations" in content:
-            return ["`max_evaluations` was not used: it bounds a refinement, which `tolerance` asks for"]
-        return []
+        notes = []
+        if refined and "method" in content:
+            notes.append("`method` was not used: with a tolerance the nodes are refined")
+        if not refined and "max_evaluations" in content:
+            notes.append("`max_evaluations` was not used: it bounds a refinement, which `tolerance` asks for")
+        if "baseline" in content and DATA in content:
+            notes.append("`baseline` was not used: the paths start at `baseline_data`")
+        return notes
 
     def check(self, settings: Settings) -> Self:
         """Return the request if what it asks fits together and the archive's settings.
@@ -183,11 +238,20 @@ class Request(BaseModel, ABC):
                 f"got {shorten(self.max_evaluations)}",
                 "max_evaluations",
             )
+        for name in self.fields or ():
+            if name in self._of_one_path() and self.several_baselines:
+                raise RequestError(f"each baseline has its own {name}; ask for one baseline, or leave it out", "fields")
+            if name == SPREAD and not self.several_baselines:
+                raise RequestError(
+                    f"there is no {name} of one baseline; send several, as baseline=black,white", "fields"
+                )
         return self
 
 
 def _words(annotation: Any) -> list[str]:
-    """Return the words of a Literal; none of anything else."""
+    """Return the words of a Literal, or of one that is not all that a field may be; none of anything else."""
+    if get_origin(annotation) is Union:
+        return next((words for part in get_args(annotation) if (words := _words(part))), [])
     return list(get_args(annotation)) if get_origin(annotation) is Literal else []
 
 

@@ -29,10 +29,12 @@ from intgrads.errors import RequestError
 from intgrads.formats.encodings import Contents, encode
 from intgrads.integral.attribution import Attribution, PathIntegral, most_held
 from intgrads.integral.batches import integrate, is_out_of_memory
+from intgrads.integral.expectation import mean_attribution
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
+from intgrads.question import Question, read_question
 from intgrads.reading import read_request
-from intgrads.request import ERROR_MAP, Request
+from intgrads.request import ERROR_MAP, SPREAD, Request
 from intgrads.settings import Settings
 from intgrads.speed.devices import MOST_ROWS, OnDevice, RowMemory, chunk_rows, memory_of_a_row, set_threads
 from intgrads.speed.precision import PRECISIONS, Precision, at_precision, pays
@@ -52,8 +54,21 @@ class Part:
     integrand: Integrand
     precision: Precision
     forward: nn.Module
-    integral: PathIntegral
+    integrals: list[PathIntegral]
+    """One for each baseline."""
+    at_once: int
+    """How many of these may be under way together: what they hold must fit."""
+    attributions: list[Attribution] = field(default_factory=list)
     failure: RequestError | None = None
+
+    @property
+    def cost(self) -> int:
+        """Gradients to compute at least."""
+        return sum(integral.cost for integral in self.integrals)
+
+    def wave(self, number: int) -> list[PathIntegral]:
+        """Return those of its integrals that are under way together, as the first, second … of such sets."""
+        return self.integrals[number * self.at_once : (number + 1) * self.at_once]
 
 
 @dataclass
@@ -66,6 +81,7 @@ class Job:
     """That is computed; float32 where the one that was asked for does not pay."""
     notes: list[str]
     targets: tuple[int, ...] | None
+    question: Question
     nodes: Nodes
     """As each of its inputs has them."""
     sent: Sequence[Sent]
@@ -217,7 +233,7 @@ class Service(Generic[AnyClassifier]):
         groups: dict[nn.Module, list[Part]] = {}
         parts = [part for job in batch.jobs.values() for part in job.parts]
         # Small requests first, so that those which are done at the deadline are answered.
-        for part in sorted(parts, key=lambda part: part.integral.cost):
+        for part in sorted(parts, key=lambda part: part.cost):
             groups.setdefault(part.forward, []).append(part)
         for forward, group in groups.items():
             integrand, precision = group[0].integrand, group[0].precision
@@ -228,7 +244,13 @@ class Service(Generic[AnyClassifier]):
             try:
                 in_time()
                 rows = self._rows(forward, tuple(integrand.input.shape))
-                integrate([forward, *copies], [part.integral for part in group], rows, in_time)
+                for number in range(max(-(-len(part.integrals) // part.at_once) for part in group)):
+                    under_way = [part.wave(number) for part in group]
+                    integrate([forward, *copies], [one for of_part in under_way for one in of_part], rows, in_time)
+                    for part, done in zip(group, under_way, strict=True):
+                        # Of several, each is finished before the next ones start: what it held is let go.
+                        if len(part.integrals) > 1:
+                            part.attributions += [integral.finish() for integral in done]
             except Exception as error:
                 failure = _told(error)
                 for part in group:
@@ -263,6 +285,8 @@ class Service(Generic[AnyClassifier]):
         if request.target_class is not None:
             wanted = request.target_class if isinstance(request.target_class, list) else [request.target_class]
             targets = tuple(self.network.labels.resolve(one) for one in wanted)
+        question = read_question(request, self.network.labels, self.network.outputs)
+        question.check(targets or (), self.network.labels)
         precision = request.precision
         if precision not in self.precisions():
             notes.append(
@@ -271,7 +295,7 @@ class Service(Generic[AnyClassifier]):
             )
             precision = "float32"
         sent = self.network.read(request, self.settings)
-        return Job(call.limit, request, precision, notes, targets, request.nodes(), sent)
+        return Job(call.limit, request, precision, notes, targets, question, request.nodes(), sent)
 
     def _check(self, job: Job) -> None:
         """Refuse an answer that could not be sent, as far as its size is known: before and after looking."""
@@ -283,6 +307,7 @@ class Service(Generic[AnyClassifier]):
             request.gradients: targets * steps * step,
             "intermediates": steps * step,
             ERROR_MAP: targets * step,
+            SPREAD: targets * step,
         }
         size = sum(sizes.get(name, 0) for name in request.sent_tensors()) * (JSON_GROWTH if json else 1)
         for array in (array for subject in job.subjects for array in subject.shown.arrays(None) if array.large):
@@ -290,38 +315,40 @@ class Service(Generic[AnyClassifier]):
             size += array.values.nbytes * (growth if json else 1)
         if job.limit is not None and size > job.limit.size:
             raise _over(job.limit, size)
-        if ERROR_MAP in request.sent_tensors():
-            size = max(size, sizes[request.gradients])  # which are held for it, whether they are sent or not
-        elif job.nodes.known_weights is None:
-            # Until their weights are known; of each input by itself.
-            held = sum(
-                min(steps, most_held(targets * prod(sent.shape))) * prod(sent.shape) for sent in job.sent if sent.shape
-            )
-            size = max(size, 4 * targets * held)
+        size = max(size, sum(_held(job, sent.shape) for sent in job.sent if sent.shape))
+        # The maps of several baselines are held until the last of them is there.
+        several = [sent for sent in job.sent if sent.shape is not None and len(sent.starts) > 1]
+        size += sum(4 * targets * len(sent.starts) * prod(sent.shape or ()) for sent in several)
         if size > self.settings.max_answer_mb * 2**20:
             raise RequestError(
                 f"the answer would take {size / 2**20:.0f} MB, more than this archive's {self.settings.max_answer_mb}; "
                 f"ask for fewer `fields` ({request.gradients} and intermediates grow with n_steps), n_steps (with a "
-                "tolerance: max_evaluations) or fewer targets",
+                "tolerance: max_evaluations) or fewer targets or baselines",
                 "fields",
                 kind="AnswerTooLarge",
             )
 
     def _part(self, job: Job, subject: Subject, integrand: Integrand) -> Part:
         request = job.request
-        integral = PathIntegral(
-            StraightPath(
-                integrand.input.to(self.device),
-                integrand.baseline.to(self.device),
-                job.targets or integrand.targets,
-            ),
-            request.nodes(),
-            keep_gradients=request.gradients in request.sent_tensors(),
-            error_map=ERROR_MAP in request.sent_tensors(),
-            sums=integrand.sums(),
-        )
+        targets = job.targets or integrand.targets
+        job.question.check(targets or (), integrand.labels)
+        several, integrals = request.several_baselines, list[PathIntegral]()
+        x = integrand.input.to(self.device)
+        for baseline in integrand.baselines:
+            integral = PathIntegral(
+                StraightPath(x, baseline.point.to(self.device), targets),
+                request.nodes(),
+                keep_gradients=request.gradients in request.sent_tensors() and not several,
+                error_map=ERROR_MAP in request.sent_tensors(),
+                sums=integrand.sums(),
+                of=job.question.of,
+                follows=integrals[0] if integrals else None,
+            )
+            integrals.append(integral)
         forward = integrand.bind(self._module(0, job.precision))
-        return Part(subject, integrand, job.precision, forward, integral)
+        held = _held(job, tuple(integrand.input.shape))
+        at_once = max(1, self.settings.max_answer_mb * 2**20 // max(1, held))
+        return Part(subject, integrand, job.precision, forward, integrals, at_once)
 
     def _reply(self, job: Job, batch: Batch) -> Reply:
         headers = {}
@@ -346,22 +373,27 @@ class Service(Generic[AnyClassifier]):
         return Reply(200, content_type, body, headers)
 
     def _answer(self, job: Job, part: Part) -> tuple[Contents, Integral]:
-        if part.failure is not None and not part.integral.complete:
+        if part.failure is not None and not all(integral.complete for integral in part.integrals):
             raise part.failure
-        attribution = part.integral.finish()
-        _check_finite(attribution, job.request)
+        each = part.attributions or [integral.finish() for integral in part.integrals]
+        for one in each:
+            _check_finite(one, job.request)
+        attribution = mean_attribution(each) if job.request.several_baselines else each[0]
+        # A target that the caller left open is known by now.
+        job.question.check(attribution.targets, part.integrand.labels, predicted=True)
         told = integral_info(
             job.request,
             attribution,
             part.integrand.labels,
-            method=part.integral.nodes.name,
+            method=part.integrals[0].nodes.name,
             precision=job.precision,
-            outputs=self.network.outputs,
+            question=job.question,
+            baselines=part.integrand.baselines,
         )
         warnings = integral_warnings(
             job.request, told, attribution.errors.evaluations_for, self.settings.most_evaluations
         )
-        attributed = Attributed(part.integrand, part.integral.path, attribution, told)
+        attributed = Attributed(part.integrand, [integral.path for integral in part.integrals], attribution, told)
         notes = [*job.notes, *part.subject.notes, *warnings]
         return answer(self.name, job.request, part.subject, notes, attributed), told
 
@@ -380,6 +412,15 @@ class Service(Generic[AnyClassifier]):
         if (place, precision) not in self._rounded:
             self._rounded[place, precision] = at_precision(module, precision)
         return self._rounded[place, precision]
+
+
+def _held(job: Job, shape: tuple[int, ...]) -> int:
+    """Return the bytes of gradients that an integral over inputs of a shape holds at most, sent or not."""
+    size = len(job.targets or (0,)) * prod(shape)
+    if ERROR_MAP in job.request.sent_tensors():
+        return 4 * size * job.nodes.most
+    # Until their weights are known.
+    return 4 * size * min(job.nodes.most, most_held(size)) if job.nodes.known_weights is None else 0
 
 
 @contextmanager

@@ -69,6 +69,7 @@ class Settings(BaseModel):
         5000, ge=9, le=100_000, description="most points of a refinement that a request may ask for"
     )
     max_targets: int = Field(20, ge=1, description="most target classes of one request")
+    max_baselines: int = Field(32, ge=1, le=1000, description="most baselines of one request")
     method: Method = Field("gausslegendre", description="quadrature of a request that names none")
     memory_budget_mb: int = Field(
         2048, ge=64, description="memory for computing gradients; decides how many steps share a batch"

@@ -34,6 +34,8 @@ class Stored:
         What these are; see :mod:`intgrads.outputs`.
     choices : Choices
         How the layers of its classifier are computed.
+    examples : tuple of Path
+        Inputs that requests can start from, by name.
     build : callable
         Builds its classifier, the weights loaded, in evaluation mode and frozen, on the CPU.
     """
@@ -45,4 +47,5 @@ class Stored:
     labels: Labels
     outputs: Outputs
     choices: Choices
+    examples: tuple[Path, ...]
     build: Callable[[], nn.Module]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
+from intgrads.baselines import Start
 from intgrads.integral.attribution import Attribution, Sums
 from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.labels import Labels
@@ -54,6 +55,15 @@ class Array:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """Where one path starts: how answers call it, its seed if it was drawn at random, and x', (*shape)."""
+
+    name: str
+    seed: int | None
+    point: Tensor
+
+
+@dataclass(frozen=True)
 class Integrand:
     """What is integrated of one input.
 
@@ -62,8 +72,10 @@ class Integrand:
     bind : callable
         From the network, or a copy of it, to what takes points of this input's path, (B, *shape) to logits. Inputs for
         which it returns the same object share batches.
-    input, baseline : Tensor, (*shape)
-        x and x'.
+    input : Tensor, (*shape)
+        x.
+    baselines : tuple of Baseline
+        The path's start, or those of several paths, of which the answer has the mean; at least one.
     labels : Labels
         One for each of the logits.
     targets : tuple of int, or None
@@ -80,13 +92,22 @@ class Integrand:
 
     bind: Callable[[nn.Module], nn.Module]
     input: Tensor
-    baseline: Tensor
+    baselines: tuple[Baseline, ...]
     labels: Labels
     by_unit: Callable[[Tensor], Tensor]
     unit_shape: tuple[int, ...]
     targets: tuple[int, ...] | None = None
     family: GroupFamily | None = None
     scores: bool = False
+
+    @property
+    def baseline(self) -> Tensor:
+        """The first x', (*shape)."""
+        return self.baselines[0].point
+
+    def unit_sums(self, along: Tensor) -> NDArray[np.float64]:
+        """Return the sums over each unit's features of something like x for each target, (T, *shape): (T, P)."""
+        return torch.stack([self.by_unit(of_target).sum(-1) for of_target in along]).double().cpu().numpy()
 
     def sums(self) -> Sums | None:
         """Return what sums up the features of units, where they have scores, and then of groups: (T, P + G)."""
@@ -95,7 +116,7 @@ class Integrand:
         members = None if self.family is None else csr_array(self.family.members, dtype=np.float64)
 
         def sum_up(along: Tensor) -> NDArray[np.float64]:
-            of_units = torch.stack([self.by_unit(of_target).sum(-1) for of_target in along]).double().cpu().numpy()
+            of_units = self.unit_sums(along)
             parts = [of_units] if self.scores else []
             if members is not None:
                 parts.append((members @ of_units.T).T)
@@ -153,6 +174,11 @@ class Sent(Protocol):
     @property
     def shape(self) -> tuple[int, ...] | None:
         """Of x, without a batch; None where nothing is to be attributed."""
+        ...
+
+    @property
+    def starts(self) -> Sequence[Start]:
+        """Where its paths start."""
         ...
 
     def look(self, in_time: Clock) -> Subject:

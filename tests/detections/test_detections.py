@@ -249,6 +249,22 @@ def test_another_class_at_the_same_place_and_groups(service: Service[Any], drawi
     assert [group["label"] for group in answer["groups"]][:3] == [one["label"] for one in answer["instances"]]
 
 
+def test_a_detection_against_another_class_and_its_probability(service: Service[Any], drawing: Drawing) -> None:
+    each = answered(service, drawing, target_instance="0", target_class='["bar", "ring"]')
+    apart = answered(service, drawing, target_instance="0", target_class="bar", against="ring")
+    assert apart["difference"] == pytest.approx(each["difference"][0] - each["difference"][1], abs=1e-4)
+    likely = answered(service, drawing, target_instance="0", output="probability")
+    assert likely["value"] == pytest.approx(likely["instances"][0]["score"], abs=1e-5)
+
+
+def test_a_detection_from_several_baselines(service: Service[Any], drawing: Drawing) -> None:
+    names = ["black", "white"]
+    several = answered(service, drawing, target_instance="1", baseline="black,white")
+    each = [answered(service, drawing, target_instance="1", baseline=name) for name in names]
+    assert several["difference"] == pytest.approx(np.mean([one["difference"] for one in each]), abs=1e-4)
+    assert [one["baseline"] for one in several["baselines"]] == names
+
+
 BAD = {
     "a detection that is not there": ({"target_instance": "3"}, "target_instance", 400, "detections 0 to 2"),
     "a detection where nothing is": (
@@ -261,6 +277,17 @@ BAD = {
     "a class of a mask": (
         {"target_instance": "0", "target": "mask", "target_class": "bar"}, "target_class", 400, "a mask has no classes"
     ),
+    "a mask against a class": (
+        {"target_instance": "0", "target": "mask", "against": "bar"}, "against", 400, "a mask has no classes"
+    ),
+    "a mask's probability": (
+        {"target_instance": "0", "target": "mask", "output": "probability"}, "output", 400, "no probability"
+    ),
+    "a detection against the rest": ({"target_instance": "0", "against": "rest"}, "against", 400, "log-odds"),
+    "a detection against all classes": (
+        {"target_instance": "0", "against": '["bar", "ring", "star"]'}, "against", 400, "names too"
+    ),
+    "too many baselines": ({"target_instance": "0", "baseline": "uniform:99"}, "baseline", 400, "1 to 32"),
     "an unknown class": ({"target_instance": "0", "target_class": "cat"}, "target_class", 400, "bar, ring, star"),
     "a threshold over 1": ({"score_threshold": "1.5"}, "score_threshold", 400, "0 to 1"),
     "a threshold that is none": ({"score_threshold": "nan"}, "score_threshold", 400, "0 to 1"),

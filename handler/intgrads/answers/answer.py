@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,10 @@ from intgrads.answers.info import GROUP_FIGURES, Info, Integral, group_infos
 from intgrads.answers.page import answer_section
 from intgrads.formats.encodings import Contents
 from intgrads.integral.attribution import Attribution
+from intgrads.integral.expectation import spread
 from intgrads.integral.groups import GroupValues, group_values
 from intgrads.integral.path import StraightPath
-from intgrads.request import ERROR_MAP, Request
+from intgrads.request import ERROR_MAP, SPREAD, Request
 from intgrads.subject import Integrand, Subject
 
 
@@ -25,7 +26,7 @@ class Attributed:
     """What was integrated of an input, and what came of it."""
 
     integrand: Integrand
-    path: StraightPath
+    paths: Sequence[StraightPath]
     attribution: Attribution
     told: Integral
 
@@ -79,7 +80,7 @@ def answer(
 
 def _tensors(request: Request, attributed: Attributed) -> dict[str, Tensor]:
     """Return the tensors of an attribution that are sent, and its figures."""
-    attribution, path = attributed.attribution, attributed.path
+    attribution, integrand = attributed.attribution, attributed.integrand
 
     def of_targets(tensor: Tensor) -> Tensor:
         return tensor if request.several_targets else tensor[0]
@@ -89,21 +90,32 @@ def _tensors(request: Request, attributed: Attributed) -> dict[str, Tensor]:
         return torch.empty(0) if kept is None else of_targets(kept)
 
     def error_map() -> Tensor:
-        errors, integrand = attribution.attribution_error_map, attributed.integrand
+        errors = attribution.attribution_error_map
         if errors is None:
             return torch.empty(0)
         of_units = torch.stack([torch.linalg.vector_norm(integrand.by_unit(one), dim=-1) for one in errors])
         return of_targets(of_units.reshape(len(errors), 1, *integrand.unit_shape))
 
+    def apart() -> Tensor:
+        deviation = spread(attribution, integrand.unit_sums)
+        if deviation is None:
+            return torch.empty(0)
+        return of_targets(torch.from_numpy(deviation).float().reshape(len(deviation), 1, *integrand.unit_shape))
+
+    def points() -> Tensor:
+        (path,) = attributed.paths
+        return torch.stack([path.point(alpha).cpu() for alpha in attribution.alphas.tolist()])
+
     available: dict[str, Callable[[], Tensor]] = {
         request.integral: lambda: of_targets(attribution.integrated_gradients[:, None]),
         ERROR_MAP: error_map,
+        SPREAD: apart,
         request.gradients: gradients,
         "step_sizes": lambda: torch.from_numpy(attribution.step_sizes).float()[:, None],
-        "intermediates": lambda: torch.stack([path.point(alpha).cpu() for alpha in attribution.alphas.tolist()]),
+        "intermediates": points,
         "alphas": lambda: torch.from_numpy(attribution.alphas).float()[:, None],
         "output": lambda: attribution.output[None],
-        "baseline_output": lambda: attribution.baseline_output[None],
+        "baseline_output": lambda: attribution.baseline_output.reshape(-1, len(attribution.output)),
     }
     figures = {
         "target_class": of_targets(torch.tensor(attribution.targets)),
@@ -122,19 +134,20 @@ def _group_values(attributed: Attributed) -> list[GroupValues]:
     integrand, family = attributed.integrand, attributed.integrand.family
     if family is None:
         return []
-    step = integrand.by_unit(attributed.path.step.cpu()).numpy()
     attribution = attributed.attribution
+    step = np.stack([integrand.by_unit(path.step.cpu()).numpy() for path in attributed.paths])
+    each = attribution.each or (attribution,)
 
-    def values(t: int, of_target: Tensor) -> GroupValues:
-        def errors(combinations: NDArray[np.float64]) -> NDArray[np.float64]:
+    def values(t: int) -> GroupValues:
+        def errors(combinations: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
             # The groups' sums follow the units'.
-            units = np.zeros((len(combinations), len(step) if integrand.scores else 0))
-            return attribution.errors.of_sums(t, np.concatenate([units, combinations], axis=1))
+            units = step.shape[1] if integrand.scores else 0
+            return attribution.errors.of_own_sums(t, (np.pad(one, ((0, 0), (units, 0))) for one in combinations))
 
-        own = integrand.by_unit(of_target).double().numpy()
+        own = np.stack([integrand.by_unit(one.integrated_gradients[t]).double().numpy() for one in each])
         return group_values(own, step, family.members, family.units, errors)
 
-    return [values(t, of_target) for t, of_target in enumerate(attribution.integrated_gradients)]
+    return [values(t) for t in range(len(attribution.targets))]
 
 
 def _group_tensors(request: Request, groups: Sequence[GroupValues]) -> dict[str, Tensor]:

@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from intgrads.baselines import DATA
 from intgrads.integral.attribution import Attribution
 from intgrads.integral.convergence import RELATIVE_ERROR
 from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs, likeliest, predicted_labels, probabilities
-from intgrads.request import Request
+from intgrads.question import Question
+from intgrads.request import REST, Request, Scale
 from intgrads.speed.precision import Precision
+from intgrads.subject import Baseline
 
 UNRESOLVED = 0.3
 """An estimated error of the map above this says that there is no map yet; how far it is off is not known then."""
@@ -46,17 +49,47 @@ class Output:
 
 @dataclass(frozen=True)
 class Target:
-    """An output that was attributed, f(x) - f(x') and the errors of its integral.
+    """An output that was attributed, what of it in words, f(x), f(x'), their difference and the errors of its integral.
 
     They are in the output's units, but the error of the map is a part of the map.
     """
 
     output: Output
+    title: str
+    value: float
+    baseline_value: float
     difference: float
     convergence_delta: float
     local_error: float
     attribution_error: float
     converged: bool
+
+
+@dataclass(frozen=True)
+class FromBaseline:
+    """What is told of one of several baselines: how it is called, and of its own path, for each target."""
+
+    baseline: str
+    seed: int | None
+    evaluations: int
+    n_steps: int
+    baseline_value: list[float]
+    difference: list[float]
+    convergence_delta: list[float]
+    local_error: list[float]
+    attribution_error: list[float]
+    converged: list[bool]
+
+
+OF_BASELINE = (
+    "baseline_value",
+    "difference",
+    "convergence_delta",
+    "local_error",
+    "attribution_error",
+    "converged",
+)
+"""What an answer tells of each baseline for each target."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +106,17 @@ class Integral:
     targets : tuple of Target
     evaluations, n_steps : int
         Points that were computed, and nodes among them.
-    method, precision, baseline : str
+    method, precision : str
+    baseline : str or list of str
+        As it was asked for.
     tolerance : float or None
     seed : int
+    attributed : str
+        What of a target was: its logit, log probability or probability.
+    against : str, list of str or None
+        The labels that it was told from, or that it was from the rest.
+    baselines : tuple of FromBaseline, or None
+        The single ones, where the integral is the mean over several.
     """
 
     outputs: Outputs
@@ -87,8 +128,16 @@ class Integral:
     method: str
     tolerance: float | None
     precision: str
-    baseline: str
+    baseline: str | list[str]
     seed: int
+    attributed: Scale
+    against: str | list[str] | None
+    baselines: tuple[FromBaseline, ...] | None = None
+
+    @property
+    def evaluations_of_one(self) -> int:
+        """Points that were computed on the path from one baseline, at most."""
+        return max((one.evaluations for one in self.baselines), default=0) if self.baselines else self.evaluations
 
 
 @dataclass(frozen=True)
@@ -150,6 +199,12 @@ class Info:
 
     def _integral(self, integral: Integral) -> dict[str, Any]:
         targets = integral.targets
+        several: dict[str, Any] = {}
+        if integral.baselines is not None:
+            several["baselines"] = [
+                asdict(one) | {name: self._each(getattr(one, name)) for name in OF_BASELINE}
+                for one in integral.baselines
+            ]
         return {
             "outputs": integral.outputs,
             "prediction": asdict(integral.top[0]),
@@ -159,6 +214,10 @@ class Info:
             "target_label": self._each([target.output.label for target in targets]),
             "target_score": self._each([target.output.probability for target in targets]),
             "target_output": self._each([target.output.logit for target in targets]),
+            "attributed": integral.attributed,
+            "against": integral.against,
+            "value": self._each([target.value for target in targets]),
+            "baseline_value": self._each([target.baseline_value for target in targets]),
             "difference": self._each([target.difference for target in targets]),
             "convergence_delta": self._each([target.convergence_delta for target in targets]),
             "local_error": self._each([target.local_error for target in targets]),
@@ -171,7 +230,7 @@ class Info:
             "precision": integral.precision,
             "baseline": integral.baseline,
             "seed": integral.seed,
-        }
+        } | several
 
 
 GROUP_FIGURES = {
@@ -194,9 +253,11 @@ def integral_info(
     *,
     method: str,
     precision: Precision,
-    outputs: Outputs,
+    question: Question,
+    baselines: Sequence[Baseline],
 ) -> Integral:
     """Return what is told of an integral, by the method and at the precision that were used."""
+    outputs = question.outputs
     logits = attribution.output.double()
     shares = probabilities(outputs, logits)
 
@@ -206,6 +267,8 @@ def integral_info(
 
     targets = zip(
         attribution.targets,
+        attribution.value.tolist(),
+        attribution.baseline_value.tolist(),
         attribution.difference.tolist(),
         attribution.convergence_delta.tolist(),
         attribution.local_error.tolist(),
@@ -213,18 +276,37 @@ def integral_info(
         attribution.converged.tolist(),
         strict=True,
     )
+    against = [labels[index] for index in question.against]
     return Integral(
         outputs=outputs,
         top=tuple(output(index) for index in likeliest(logits)[:TOP]),
         predicted_labels=predicted_labels(outputs, logits, labels),
-        targets=tuple(Target(output(index), *figures) for index, *figures in targets),
+        targets=tuple(
+            Target(output(index), question.title(labels[index], labels), *figures) for index, *figures in targets
+        ),
         evaluations=attribution.evaluations,
         n_steps=len(attribution.alphas),
         method=method,
         tolerance=request.tolerance,
         precision=precision,
-        baseline=request.baseline,
+        baseline=request.baseline if request.baseline_data is None else DATA,
         seed=request.seed,
+        attributed=question.scale,
+        against=REST if question.rest else against if question.several else next(iter(against), None),
+        baselines=_from_baselines(attribution, baselines) if attribution.each else None,
+    )
+
+
+def _from_baselines(attribution: Attribution, baselines: Sequence[Baseline]) -> tuple[FromBaseline, ...]:
+    return tuple(
+        FromBaseline(
+            baseline.name,
+            baseline.seed,
+            one.evaluations,
+            len(one.alphas),
+            *(getattr(one, name).tolist() for name in OF_BASELINE),
+        )
+        for baseline, one in zip(baselines, attribution.each, strict=True)
     )
 
 
@@ -270,7 +352,7 @@ def integral_warnings(
 
 def _state(target: Target, tolerance: float) -> str:
     """Return in words how far off an integral is that has not converged."""
-    of, error = f"for {target.output.label!r}", target.attribution_error
+    of, error = f"for {target.title!r}", target.attribution_error
     if error > UNRESOLVED:
         return (
             f"the map {of} has not converged, it is not even resolved: its error is estimated at {error:.0%} of it, "
@@ -289,7 +371,7 @@ def _percent(part: float) -> str:
 def _remedy(target: Target, integral: Integral, expected: Callable[[float], int], most_evaluations: int) -> str:
     """Return what would help, with what it is likely to cost."""
     if integral.tolerance is not None:
-        if integral.evaluations >= most_evaluations:
+        if integral.evaluations_of_one >= most_evaluations:
             return "this archive allows no more evaluations"
         if target.attribution_error <= integral.tolerance:
             return "more max_evaluations may help"
@@ -303,8 +385,9 @@ def _remedy(target: Target, integral: Integral, expected: Callable[[float], int]
         return (
             f"tolerance={tolerance:g} would take more than the {most_evaluations} evaluations that this archive allows"
         )
-    more = f", more than max_evaluations={integral.evaluations}" if integral.tolerance is not None else ""
-    return f"tolerance={tolerance:g} would take about {_round(evaluations)} evaluations{more}"
+    more = f", more than max_evaluations={integral.evaluations_of_one}" if integral.tolerance is not None else ""
+    of_one = " for each baseline" if integral.baselines else ""
+    return f"tolerance={tolerance:g} would take about {_round(evaluations)} evaluations{of_one}{more}"
 
 
 def _round(count: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from html import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intgrads.answers.colours import ALIKE, ranking
 from intgrads.answers.info import Info, Integral
@@ -65,23 +66,65 @@ def answer_section(info: Info, sections: Sequence[str]) -> str:
     integral = info.integral
     if integral is None:
         return "\n".join([*sections, notes])
-    parts = [
-        _table([_predicted(integral), ("baseline", integral.baseline), ("evaluations", str(integral.evaluations))])
-    ]
-    for section, target in zip(sections, integral.targets, strict=True):
+    asked = integral.baseline if isinstance(integral.baseline, str) else ", ".join(integral.baseline)
+    parts = [_table([_predicted(integral), ("baseline", asked), ("evaluations", str(integral.evaluations))])]
+    plain = integral.attributed == "logit" and integral.against is None
+    for place, (section, target) in enumerate(zip(sections, integral.targets, strict=True)):
         output = target.output
-        parts.append(f"<h2>{escape(output.label)}</h2>\n{section}")
+        parts.append(f"<h2>{escape(target.title)}</h2>\n{section}")
         parts.append(
             _table([
                 ("output", f"{output.logit:.4g}") if output.probability is None
                 else ("probability", f"{output.probability:.3f}"),
+                *([] if plain else [("f(x)", f"{target.value:.4g}"), ("f(x′)", f"{target.baseline_value:.4g}")]),
                 ("f(x) − f(x′)", f"{target.difference:.4g}"),
                 ("convergence delta", f"{target.convergence_delta:+.2g}"),
                 ("local error", f"{target.local_error:.2g}"),
                 ("error of the map", f"{100 * target.attribution_error:.2g} %"),
             ])
         )  # fmt: skip
+        parts.append(_baselines(integral, place))
     return "\n".join([*parts, notes])
+
+
+def spread_sentence(what: str, unit: str, apart: NDArray[np.float64], mean: NDArray[np.float64]) -> str:
+    """Return in words how much of a map, or of scores, depends on the baseline.
+
+    Parameters
+    ----------
+    what, unit : str
+        What is shown, and of what it is made.
+    apart, mean : ndarray
+        Standard deviation over the baselines, and the mean over them, of each unit.
+    """
+    size = float(np.linalg.norm(mean))
+    part = f"{100 * float(np.linalg.norm(apart)) / size:.2g} % of the {what}" if size > 0 else "all that there is"
+    return (
+        f"<p>Shown is the mean over the baselines below. How far they are apart, their standard deviation for each "
+        f"{unit}, is {part} in all. Where that is as strong as the mean itself, the answer depends on the baseline; "
+        f"where it is weak, all of the baselines say the same.</p>"
+    )
+
+
+def _baselines(integral: Integral, target: int) -> str:
+    """Return the single baselines as a table, what each gives one of the targets; nothing where there is one."""
+    if integral.baselines is None:
+        return ""
+    head = "".join(f"<th>{name}</th>" for name in ("baseline", "", "f(x′)", "f(x) − f(x′)", "delta", "error"))
+    rows = []
+    for one in integral.baselines:
+        names = "".join(
+            f"<td>{escape(cell)}</td>" for cell in (one.baseline, "" if one.seed is None else f"seed {one.seed}")
+        )
+        figures = (
+            f"{one.baseline_value[target]:.4g}",
+            f"{one.difference[target]:.4g}",
+            f"{one.convergence_delta[target]:+.2g}",
+            f"{100 * one.attribution_error[target]:.2g} %",
+        )
+        numbers = "".join(f'<td class="number">{figure}</td>' for figure in figures)
+        rows.append(f"<tr>{names}{numbers}</tr>")
+    return f'<table class="groups"><tr>{head}</tr>{"".join(rows)}</table>'
 
 
 def _predicted(integral: Integral) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 ``intgrads.json`` names the network and states every setting, ``labels.json`` names its outputs, ``weights.safetensors``
 holds its numbers, ``tensormask.safetensors`` those of a TensorMask, and ``tokenizer.json`` the vocabulary of a network
-of text. None of them is a program.
+of text. Inputs that requests can start from lie in ``examples``, as they were given. None of them is a program.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from intgrads.archives.examples import write_examples
+from intgrads.baselines import EXAMPLES
 from intgrads.kinds import KINDS
 from intgrads.labels import Labels
 from intgrads.networks import FAMILIES, find_entry
@@ -72,6 +74,9 @@ def write_archive(order: Order, directory: Path) -> list[str]:
         if part:
             manifest[kind.name] = part
             labels = labels or part["labels"]
+    if order.examples is not None:
+        kind = next(kind for kind in KINDS if kind.name in manifest)
+        notes.append(write_examples(order.examples, directory / EXAMPLES, kind, order.settings))
     (directory / LABELS).write_text(json.dumps(labels, ensure_ascii=False, indent=1), encoding="utf-8")
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     unused = without_part(order.settings, [kind.name for kind in KINDS if kind.name in manifest])
@@ -108,7 +113,8 @@ def open_archive(directory: Path, device: torch.device = CPU) -> Archive:
     outputs = manifest.get("outputs", "softmax")
     network: Classifier | None = None
     with shared_choices(directory, settings.operators) as choices:
-        stored = Stored(directory, manifest, settings, device, labels, outputs, choices, build)
+        examples = tuple(sorted((directory / EXAMPLES).glob("*")))
+        stored = Stored(directory, manifest, settings, device, labels, outputs, choices, examples, build)
         for kind in reversed(KINDS):
             if kind.name in manifest:
                 network = kind.open(stored, network)

@@ -20,6 +20,7 @@ import yaml
 from pydantic import ValidationError
 
 import intgrads
+from intgrads.baselines import EXAMPLES
 from intgrads.errors import CheckpointError
 from intgrads.networks import find_entry, usages
 from intgrads.networks.family import Order
@@ -61,6 +62,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parse.add_argument(
         "--tensormask-labels", type=Path, metavar="FILE", help="its labels, where it stands beside a classifier"
+    )
+    parse.add_argument(
+        "--examples", type=Path, metavar="DIR", help="pictures or text files that baseline=examples draws from"
     )
     parse.add_argument("--name", default="intgrads", help="name of the archive, and in its URL; default intgrads")
     parse.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to run; default auto")
@@ -161,6 +165,9 @@ def make_archive(
         # The weights of the demo's text network go into its own archives only.
         left_out = shutil.ignore_patterns("__pycache__", "*.safetensors", HANDLER.name)
         shutil.copytree(PACKAGE, stage / "code" / "intgrads", ignore=left_out)
+        if (stage / EXAMPLES).is_dir():
+            # What lies in the folders that are named to the archiver, it puts at the archive's top.
+            (stage / EXAMPLES).rename(stage / "code" / EXAMPLES)
         parts = sorted(part.name for part in stage.iterdir())
         config: dict[str, int | str] = {
             "minWorkers": workers,
@@ -209,7 +216,7 @@ def main(arguments: Sequence[str] | None = None, store: Path = MODEL_STORE) -> i
         )
         order = Order(
             given.model, given.weights, labels, read_settings(given.set), given.tokenizer, given.tensormask,
-            given.tensormask_config, tensormask_labels,
+            given.tensormask_config, tensormask_labels, given.examples,
         )  # fmt: skip
         find_entry(order.model).check(order)
         path = make_archive(

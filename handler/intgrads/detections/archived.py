@@ -102,4 +102,4 @@ def open_detector(stored: Stored, _: object) -> Detector:
         min_size=settings.min_size_test or sizes["MIN_SIZE_TEST"],
         max_size=settings.max_size_test or sizes["MAX_SIZE_TEST"],
     )
-    return Detector(segmenter)
+    return Detector(segmenter, stored.examples)

@@ -7,11 +7,14 @@ is 0 in places. Of a mask it is the mean logit over what the mask covers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from intgrads.baselines import Start
 from intgrads.detections.instances import Instances
 from intgrads.detections.request import DetectionRequest
 from intgrads.detections.segmenter import Segmenter
@@ -21,12 +24,12 @@ from intgrads.integral.groups import GroupFamily
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.pictures.decoding import Picture
-from intgrads.pictures.sent import by_pixel, ends, make_family, notes_of, read_picture, threshold
+from intgrads.pictures.sent import by_pixel, ends, make_family, notes_of, picture_starts, read_picture, threshold
 from intgrads.pictures.shown import ShownPicture
 from intgrads.pictures.transform import PictureSpec
 from intgrads.request import Request
 from intgrads.settings import Settings
-from intgrads.subject import Clock, Integrand, Subject
+from intgrads.subject import Baseline, Clock, Integrand, Subject
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,12 @@ class Detector:
     Attributes
     ----------
     segmenter : Segmenter
+    examples : tuple of Path
+        Pictures that requests can start from.
     """
 
     segmenter: Segmenter
+    examples: tuple[Path, ...] = ()
 
     @property
     def module(self) -> nn.Module:
@@ -72,7 +78,11 @@ class Detector:
 
     def describe(self) -> dict[str, Any]:
         """Return what it takes, as plain JSON."""
-        return {"min_size_test": self.segmenter.min_size, "max_size_test": self.segmenter.max_size}
+        return {
+            "min_size_test": self.segmenter.min_size,
+            "max_size_test": self.segmenter.max_size,
+            "examples": len(self.examples),
+        }
 
     def find(self, picture: Picture, score_threshold: float, max_answer_mb: int, in_time: Clock) -> Instances:
         """Find the objects of a picture, for a classifier beside; see :meth:`.Finder.find`."""
@@ -86,8 +96,11 @@ class Detector:
         RequestError
             If it cannot be.
         """
+        attributed = request.target_instance is not None
+        starts = picture_starts(request, settings, self.examples) if attributed else []
         picture = read_picture(request, settings)
-        return [SearchedPicture(self.segmenter, request, picture, settings, self.segmenter.picture_spec(picture.size))]
+        spec = self.segmenter.picture_spec(picture.size)
+        return [SearchedPicture(self.segmenter, request, picture, settings, spec, starts)]
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ class SearchedPicture:
     picture: Picture
     settings: Settings
     spec: PictureSpec
+    starts: Sequence[Start]
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -128,10 +142,11 @@ class SearchedPicture:
         family, about_groups = make_family(request, pixels, view, self.settings, found)
         in_time()
         more = {"target_instance": k, "target": request.target}
+        x, baselines, about_baselines = ends(self.starts, pixels, self.spec, view)
         return Subject(
-            self._integrand(found, k, family, *ends(request, pixels, self.spec, view)),
+            self._integrand(found, k, family, x, baselines),
             ShownPicture(request, self.picture, view, told, family, more),
-            (*notes, *about_groups),
+            (*notes, *about_groups, *about_baselines),
         )
 
     @staticmethod
@@ -152,7 +167,7 @@ class SearchedPicture:
         return k
 
     def _integrand(
-        self, found: Instances, k: int, family: GroupFamily | None, x: Tensor, baseline: Tensor
+        self, found: Instances, k: int, family: GroupFamily | None, x: Tensor, baselines: tuple[Baseline, ...]
     ) -> Integrand:
         place = found.places.place(k)
         if self.request.target == "class":
@@ -162,7 +177,7 @@ class SearchedPicture:
 
             targets = (int(found.classes[k]),)
             return Integrand(
-                class_logits, x, baseline, self.segmenter.labels, by_pixel, tuple(x.shape[1:]), targets, family
+                class_logits, x, baselines, self.segmenter.labels, by_pixel, tuple(x.shape[1:]), targets, family
             )
         region = found.mask_logits[k] > 0
         if not region.any():
@@ -174,7 +189,7 @@ class SearchedPicture:
             return MaskLogit(_as_tensormask(module), place, region.to(next(module.parameters()).device))
 
         labels = Labels([f"mask of {found.labels[k]}"])
-        return Integrand(mask_logit, x, baseline, labels, by_pixel, tuple(x.shape[1:]), (0,), family)
+        return Integrand(mask_logit, x, baselines, labels, by_pixel, tuple(x.shape[1:]), (0,), family)
 
 
 def _as_tensormask(module: nn.Module) -> TensorMask:

@@ -58,8 +58,15 @@ class DetectionRequest(ImageRequest):
 
     def check(self, settings: Settings) -> Self:
         """Return the request if what it asks fits together; see :meth:`Request.check`."""
-        if self.target == "mask" and self.target_class is not None:
-            raise RequestError("a mask has no classes; leave target_class out, or ask for target=class", "target_class")
+        if self.target == "mask":
+            for name in ("target_class", "against"):
+                if getattr(self, name) is not None:
+                    raise RequestError(f"a mask has no classes; leave {name} out, or ask for target=class", name)
+            if self.output != "logit":
+                raise RequestError(
+                    "the mean logit of a mask stands for no probability; leave output out, or ask for target=class",
+                    "output",
+                )
         if self.target_instance is None:
             if self.segment is False:
                 raise RequestError("nothing is asked for: leave segment out, or send target_instance", "segment")

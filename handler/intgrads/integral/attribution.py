@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from intgrads.integral.convergence import Samples, local_error
-from intgrads.integral.map_error import ErrorModel, MapErrors, map_norms
+from intgrads.integral.functionals import Functional, Logit, OfTarget
+from intgrads.integral.map_error import ErrorModel, MapErrors, MeanErrors, map_norms
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
 from intgrads.integral.quadrature import Rule
@@ -50,6 +51,8 @@ class Attribution:
         Nodes and weights of the rule that was used.
     output, baseline_output : Tensor, (C,)
         Logits at x and at x'.
+    value, baseline_value : ndarray, (T,), float64
+        f(x) and f(x'): the target's logit, or whatever of the logits was attributed.
     difference : ndarray, (T,), float64
         f(x) - f(x').
     convergence_delta : ndarray, (T,), float64
@@ -67,8 +70,13 @@ class Attribution:
     evaluations : int
         Points at which the network was computed, x and x' among them; of the rules without these nodes only its output
         is computed there, without a gradient.
-    errors : MapErrors
+    errors : MapErrors, or MeanErrors of a mean
         What else can be said of errors: those of sums over groups, and what a tolerance is likely to cost.
+    tolerance : float
+        By which `converged` was judged.
+    each : tuple of Attribution
+        Where this is the mean over several baselines, those of the single ones; else empty. See
+        :mod:`intgrads.integral.expectation`.
     """
 
     targets: tuple[int, ...]
@@ -78,6 +86,8 @@ class Attribution:
     step_sizes: NDArray[np.float64]
     output: Tensor
     baseline_output: Tensor
+    value: NDArray[np.float64]
+    baseline_value: NDArray[np.float64]
     difference: NDArray[np.float64]
     convergence_delta: NDArray[np.float64]
     local_error: NDArray[np.float64]
@@ -85,7 +95,9 @@ class Attribution:
     attribution_error_map: Tensor | None
     converged: NDArray[np.bool_]
     evaluations: int
-    errors: MapErrors
+    errors: MapErrors | MeanErrors
+    tolerance: float
+    each: tuple[Attribution, ...] = ()
 
 
 class PathIntegral:
@@ -103,6 +115,10 @@ class PathIntegral:
         Whether the error of each feature is. All gradients are held for it.
     sums : callable, optional
         Sums over features of which the errors will be asked for.
+    of : callable, default Logit
+        What of each target is attributed; see :mod:`intgrads.integral.functionals`.
+    follows : PathIntegral, optional
+        Another one of the same x, integrated before or beside this one: a target that is left open is what it finds.
     """
 
     def __init__(
@@ -113,10 +129,14 @@ class PathIntegral:
         *,
         error_map: bool = False,
         sums: Sums | None = None,
+        of: OfTarget = Logit,
+        follows: PathIntegral | None = None,
     ) -> None:
         self.path = path
         self.nodes = nodes
         self.targets = path.targets
+        self._of = of
+        self._follows = follows
         self.complete = False
         self._keep = keep_gradients
         self._error_map = error_map
@@ -169,6 +189,11 @@ class PathIntegral:
             return None
         return most_held(len(self.targets or (0,)) * self.path.input.numel()) - len(self._held)
 
+    @property
+    def functionals(self) -> tuple[Functional, ...]:
+        """What is attributed, one for each target; raises ValueError while these are open."""
+        return tuple(self._of(target) for target in self._settled())
+
     def needs_gradient(self, alpha: float) -> bool:
         """Whether at a point that was asked for the gradient is needed; at the others the output is enough."""
         return alpha not in self._without_gradient
@@ -183,11 +208,15 @@ class PathIntegral:
         """
         if logits.dim() != 1:
             raise ValueError(f"the network must give logits (B, C), got {tuple(logits.shape)} for one row")
+        if self.targets is None and self._follows is not None:
+            # Not its own: x in another batch is rounded otherwise, and of two equal classes the other may come out.
+            self.targets = self._follows.targets
         if self.targets is None:
             # Of equal ones the first, as answers list them.
             self.targets = (int(logits.argsort(descending=True, stable=True)[0]),)
-        if not all(0 <= target < len(logits) for target in self.targets):
-            raise ValueError(f"the targets are outputs 0 to {len(logits) - 1} of the network, got {list(self.targets)}")
+        named = [index for functional in self.functionals for index in functional.indices]
+        if not all(0 <= index < len(logits) for index in named):
+            raise ValueError(f"the targets are outputs 0 to {len(logits) - 1} of the network, got {named}")
         # A copy: what is sent of a row would hold its whole batch, and so the outputs of other callers.
         self._logits[alpha] = logits.clone()
         self._evaluations += 1
@@ -214,13 +243,18 @@ class PathIntegral:
         self._in_total[alpha] = weight
 
     def _samples(self) -> Samples:
-        alphas, targets = sorted(self._slopes), list(self._settled())
+        alphas = sorted(self._slopes)
         return Samples(
             np.array(alphas),
-            np.stack([self._logits[alpha][targets].double().cpu().numpy() for alpha in sorted(self._logits)]),
+            np.stack([self._values(alpha) for alpha in sorted(self._logits)]),
             np.stack([self._slopes[alpha] for alpha in alphas]),
             np.stack([self._sketches[alpha] for alpha in alphas]),
         )
+
+    def _values(self, alpha: float) -> NDArray[np.float64]:
+        """Return f at a point for each target, (T,)."""
+        logits = self._logits[alpha].double()[None]
+        return torch.cat([functional.of(logits) for functional in self.functionals]).cpu().numpy()
 
     def _settled(self) -> tuple[int, ...]:
         if self.targets is None:
@@ -229,7 +263,7 @@ class PathIntegral:
 
     @np.errstate(all="ignore")
     def finish(self) -> Attribution:
-        """Return the attribution of a complete integral."""
+        """Return the attribution of a complete integral, once: what it held of gradients is let go."""
         targets, samples = self._settled(), self._samples()
         rule, models = self.nodes.rule(samples), self.nodes.models(samples)
         total = self._total
@@ -239,21 +273,26 @@ class PathIntegral:
         integrated = total * self.path.step.to(total.device)
         delta = integrated.flatten(1).sum(1).cpu().numpy() - samples.difference
         sums = np.stack([self._sums[alpha] for alpha in samples.alphas.tolist()]) if self._sums else None
-        errors = MapErrors(models, samples, map_norms(rule, samples), sums)
+        error_map, known = self._map_of_errors(models, samples.alphas) if self._error_map else (None, None)
+        errors = MapErrors(models, samples, map_norms(rule, samples), sums, known)
         # What no node has seen is missing from the sum as well, and the error adds up to no less than that.
         sizes = np.maximum(integrated.abs().flatten(1).sum(1).cpu().numpy(), np.abs(samples.difference))
         missing = np.divide(np.abs(delta), sizes, out=np.zeros_like(delta), where=sizes > 0)
         error, off = np.maximum(errors.relative(), missing), local_error(samples)
         tolerance = self.nodes.tolerance
-        error_map = self._map_of_errors(models, samples.alphas) if self._error_map else None
+        gradients = self._kept(rule) if self._keep else None
+        self._held.clear()
+        self._total = None
         return Attribution(
             targets=targets,
             integrated_gradients=integrated.float().cpu(),
-            gradients=self._kept(rule) if self._keep else None,
+            gradients=gradients,
             alphas=rule.alphas,
             step_sizes=rule.weights,
             output=self._logits[1.0].float().cpu(),
             baseline_output=self._logits[0.0].float().cpu(),
+            value=self._values(1.0),
+            baseline_value=self._values(0.0),
             difference=samples.difference,
             convergence_delta=delta,
             local_error=off,
@@ -262,6 +301,7 @@ class PathIntegral:
             converged=(error <= tolerance) & (off <= samples.allowed(tolerance)),
             evaluations=self._evaluations,
             errors=errors,
+            tolerance=tolerance,
         )
 
     def _kept(self, rule: Rule) -> Tensor:
@@ -271,14 +311,18 @@ class PathIntegral:
             gradients[:, k] = self._held.pop(alpha)
         return gradients
 
-    def _map_of_errors(self, models: list[ErrorModel], alphas: NDArray[np.float64]) -> Tensor:
-        """Return the error of each feature's integral, (T, *shape)."""
+    def _map_of_errors(
+        self, models: list[ErrorModel], alphas: NDArray[np.float64]
+    ) -> tuple[Tensor, NDArray[np.float32]]:
+        """Return the error of each feature's integral, (T, *shape), and what of it is known, (T, features)."""
         step = self.path.step.cpu().flatten().numpy()
-        errors = np.empty((len(models), step.size), np.float32)
+        errors, known = np.empty((2, len(models), step.size), np.float32)
         gradients = [self._held[alpha].flatten(1) for alpha in alphas.tolist()]
         for t, model in enumerate(models):
             for first in range(0, step.size, FEATURES_AT_ONCE):
                 some = slice(first, first + FEATURES_AT_ONCE)
                 along = np.stack([gradient[t, some].double().numpy() for gradient in gradients]) * step[some]
-                errors[t, some] = model.of(along)
-        return torch.from_numpy(errors).reshape(len(models), *self.path.input.shape)
+                exact, variance = model.parts(along)
+                known[t, some] = exact
+                errors[t, some] = np.sqrt(exact**2 + variance)
+        return torch.from_numpy(errors).reshape(len(models), *self.path.input.shape), known

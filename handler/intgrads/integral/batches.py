@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from intgrads.integral.attribution import PathIntegral
+from intgrads.integral.functionals import total
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +50,15 @@ def evaluate(
         integrals[i].add_output(alpha, row)
     if not needed:
         return [None] * len(rows)
-    targets = [integrals[i].targets or () for i, _ in rows]
-    rounds = max(map(len, targets))
+    functionals = [integrals[i].functionals for i, _ in rows]
+    rounds = max(map(len, functionals))
     gradients = []
     for t in range(rounds):
         before_pass()
         # A path with fewer targets than its neighbours repeats its last one; the surplus is cut off below.
-        column = torch.tensor([row[min(t, len(row) - 1)] for row in targets], device=logits.device)
-        chosen = logits.gather(1, column[:, None]).sum()
+        chosen = total([row[min(t, len(row) - 1)] for row in functionals], logits)
         gradients.append(torch.autograd.grad(chosen, points, retain_graph=t < rounds - 1)[0])
-    return [torch.stack([g[r] for g in gradients[: len(targets[r])]]) for r in range(len(rows))]
+    return [torch.stack([g[r] for g in gradients[: len(functionals[r])]]) for r in range(len(rows))]
 
 
 def integrate(

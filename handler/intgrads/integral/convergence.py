@@ -61,7 +61,13 @@ class Samples:
 
     def allowed(self, tolerance: float) -> NDArray[np.float64]:
         """Return the error that a relative tolerance allows, (T,)."""
-        return tolerance * np.maximum(np.abs(self.difference), DIFFERENCE_FLOOR)
+        return allowed_error(self.difference, tolerance)
+
+
+def allowed_error(difference: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+    """Return the error that a relative tolerance allows in a difference f(x) - f(x'), (T,)."""
+    allowed: NDArray[np.float64] = tolerance * np.maximum(np.abs(difference), DIFFERENCE_FLOOR)
+    return allowed
 
 
 def gap_errors(samples: Samples) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ Memory is that of the groups' masks; it does not grow with the steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,8 +83,9 @@ class GroupValues:
         return not abs(self.values[first] - self.values[second]) <= error
 
 
-Errors = Callable[[Array], Array]
-"""From linear combinations of the groups' sums of IG, (K, G), to their estimated errors, (K,)."""
+Errors = Callable[[Iterable[Array]], Array]
+"""From linear combinations of the groups' sums of IG, (M, G) for each baseline in turn, to the estimated errors of
+their means over the baselines, (M,)."""
 
 
 def group_values(
@@ -92,9 +93,11 @@ def group_values(
     step: Array,
     groups: NDArray[np.bool_],
     units: bool = True,
-    errors: Errors = lambda combinations: np.full(len(combinations), np.nan),
+    errors: Errors = lambda combinations: np.full(len(next(iter(combinations))), np.nan),
 ) -> GroupValues:
     """Return IDG, dividends and values of groups of units.
+
+    Of several baselines, IDG is the mean over them, each along its own direction; dividends and values are made of it.
 
     A unit is what a group has or has not: a pixel with its channels, a token with its embedding. The family M is the
     groups, with each unit by itself where `units` says so. A set that occurs more than once in it counts once. A
@@ -102,9 +105,9 @@ def group_values(
 
     Parameters
     ----------
-    attributions : ndarray, (P, C)
-        Integrated gradients of the P units' features.
-    step : ndarray, (P, C)
+    attributions : ndarray, (P, C) or (K, P, C)
+        Integrated gradients of the P units' features, from one baseline or several.
+    step : ndarray, the same
         x - x'.
     groups : ndarray, (G, P), bool
         Which units each group has, the whole input among them.
@@ -119,25 +122,28 @@ def group_values(
     ValueError
         If the shapes do not fit, there is no group, or one is empty.
     """
-    if attributions.shape != step.shape or groups.shape[1:] != step.shape[:1] or not len(groups):
+    if attributions.ndim == 2:
+        attributions, step = attributions[None], step[None]
+    if attributions.shape != step.shape or groups.shape[1:] != step.shape[1:2] or not len(groups):
         raise ValueError(f"shapes do not fit: {attributions.shape}, {step.shape} and groups {groups.shape}")
     sizes = groups.sum(1)
     if not sizes.all():
         raise ValueError(f"group {int(np.argmin(sizes))} is empty")
     members = csr_array(groups, dtype=np.float64)
-    sums = attributions.astype(np.float64).sum(1)
-    squares = (step.astype(np.float64) ** 2).sum(1)
-    plain = members @ sums
-    norms = members @ squares
-    idg = _over_norm(plain, norms)
+    sums = attributions.astype(np.float64).sum(2)
+    squares = (step.astype(np.float64) ** 2).sum(2)
+    of_each = (members @ sums.T).T
+    plain = of_each.mean(0)
+    norms = (members @ squares.T).T
+    idg = _over_norm(of_each, norms).mean(0)
     each = np.eye(len(groups))
-    plain_error = errors(each)
-    idg_error = _over_norm(plain_error, norms)
+    plain_error = errors(each for _ in norms)
+    idg_error = errors(_over_norm(each, norm) for norm in norms)
     # One of each set: the first of equal groups, and of those that are a single unit none where units are groups.
     _, first = np.unique(np.packbits(groups, axis=1), axis=0, return_index=True)
     counted = np.zeros(len(groups), dtype=bool)
     counted[first] = True
-    alone = np.abs(_over_norm(sums, squares)) if units else np.zeros_like(sums)
+    alone = np.abs(_over_norm(sums, squares).mean(0)) if units else np.zeros(len(groups.T))
     if units:
         counted &= sizes > 1
     strength = np.abs(idg)
@@ -156,12 +162,12 @@ def group_values(
     listed[first] = True
     below = np.zeros_like(each)
     below[:, listed] = (members @ members[np.flatnonzero(listed)].T).toarray() == sizes[listed]
-    whole = listed * slopes
     dividends = strength / total
-    dividends_error = errors((each * slopes - dividends[:, None] * whole) / total)
-    values_error = errors((below * slopes - values[:, None] * whole) / total)
+    dividends_error = errors((each * own - dividends[:, None] * (listed * own)) / total for own in slopes)
+    values_error = errors((below * own - values[:, None] * (listed * own)) / total for own in slopes)
     return GroupValues(idg, dividends, values, plain, idg_error, dividends_error, values_error, plain_error)
 
 
 def _over_norm(sums: Array, squares: Array) -> Array:
-    return np.divide(sums, np.sqrt(squares), out=np.zeros_like(sums), where=squares > 0)
+    shape = np.broadcast_shapes(sums.shape, squares.shape)
+    return np.divide(sums, np.sqrt(squares), out=np.zeros(shape), where=np.broadcast_to(squares > 0, shape))

@@ -26,7 +26,9 @@ from torch import Tensor, nn
 
 from intgrads.integral.attribution import Attribution, PathIntegral
 from intgrads.integral.batches import integrate
+from intgrads.integral.expectation import mean_attribution
 from intgrads.integral.fixed import FixedNodes
+from intgrads.integral.functionals import Logit, OfTarget
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
 from intgrads.integral.quadrature import Method, quadrature
@@ -74,6 +76,7 @@ def integrated_gradients(
     max_evaluations: int = 500,
     keep_gradients: bool = True,
     error_map: bool = False,
+    of: OfTarget = Logit,
 ) -> Attribution:
     """Attribute a module's output to one input: the core as a notebook calls it.
 
@@ -82,8 +85,8 @@ def integrated_gradients(
     module : nn.Module
         (B, *shape) to logits (B, C). Run in evaluation mode with frozen parameters, and left as it was.
     input : Tensor, (1, *shape)
-    baseline : Tensor, (1, *shape), optional
-        Default zeros.
+    baseline : Tensor, (1, *shape) or (K, *shape), optional
+        Default zeros. Of several the result is the mean; see :mod:`intgrads.integral.expectation`.
     target : int, sequence of int or Tensor of them, optional
         Output indices; default the class predicted at the input.
     n_steps : int, default 50
@@ -97,9 +100,12 @@ def integrated_gradients(
     max_evaluations : int, default 500
         Most points of a refinement.
     keep_gradients : bool, default True
-        Whether to return the gradient at each step.
+        Whether to return the gradient at each step, of a single baseline.
     error_map : bool, default False
         Whether to return the estimated error of each feature.
+    of : callable, default Logit
+        What of each target is attributed, say ``lambda target: Contrast(target, (5,))``; see
+        :mod:`intgrads.integral.functionals`.
 
     Raises
     ------
@@ -109,13 +115,26 @@ def integrated_gradients(
         If a target is no whole number.
     """
     baseline = torch.zeros_like(input) if baseline is None else baseline
-    if input.shape != baseline.shape or input.shape[:1] != (1,):
+    if input.shape[:1] != (1,) or input.shape[1:] != baseline.shape[1:] or not len(baseline):
         raise ValueError(
-            f"input and baseline must share one shape (1, …), got {tuple(input.shape)} and {tuple(baseline.shape)}"
+            "input and baseline must share one shape (1, …), or the baseline be several, (K, …); got "
+            f"{tuple(input.shape)} and {tuple(baseline.shape)}"
         )
-    path = StraightPath(input[0].detach(), baseline[0].detach(), None if target is None else _indices(target))
-    nodes: Nodes = Refinement(tolerance, max_evaluations) if tolerance else FixedNodes(quadrature(method, n_steps))
-    integral = PathIntegral(path, nodes, keep_gradients, error_map=error_map)
+    targets = None if target is None else _indices(target)
+    integrals: list[PathIntegral] = []
+    for start in baseline.detach():
+        nodes: Nodes = Refinement(tolerance, max_evaluations) if tolerance else FixedNodes(quadrature(method, n_steps))
+        integrals.append(
+            PathIntegral(
+                StraightPath(input[0].detach(), start, targets),
+                nodes,
+                keep_gradients and len(baseline) == 1,
+                error_map=error_map,
+                of=of,
+                follows=integrals[0] if integrals else None,
+            )
+        )
     with evaluation_mode(module):
-        integrate([module], [integral], chunk_rows)
-    return integral.finish()
+        integrate([module], integrals, chunk_rows)
+    each = [integral.finish() for integral in integrals]
+    return each[0] if len(each) == 1 else mean_attribution(each)

@@ -26,6 +26,7 @@ for integrals of random walks given their values; Davis and Rabinowitz (1984), 4
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -101,9 +102,13 @@ class ErrorModel:
 
     def of(self, values: Array) -> Array:
         """Return the estimated errors of integrals of signals (n, …) at the samples: numbers, each for itself."""
-        known = np.tensordot(self.known, values, axes=1)
-        errors: Array = np.sqrt(known**2 + self.of_gaps(values).sum(0))
+        known, variance = self.parts(values)
+        errors: Array = np.sqrt(known**2 + variance)
         return errors
+
+    def parts(self, values: Array) -> tuple[Array, Array]:
+        """Return what of these errors is known, with its sign, and the variance of what is chance."""
+        return np.tensordot(self.known, values, axes=1), self.of_gaps(values).sum(0)
 
     def norm(self, sketches: Array) -> float:
         """Return the estimated L2 norm of the error of vectors, given sketches (n, d) of them at the samples."""
@@ -246,12 +251,15 @@ class MapErrors:
         L2 norms of the maps.
     sums : ndarray, (m, T, Q), or None
         Sums over groups of features of gradient times (x - x'), at all samples, where they were asked for.
+    known_map : ndarray, (T, features), or None
+        What is known of each feature's error, with its sign, where that was asked for.
     """
 
     models: list[ErrorModel]
     samples: Samples
     norms: Array
     sums: Array | None = None
+    known_map: NDArray[np.float32] | None = None
 
     def relative(self) -> Array:
         """Return the estimated L2 norm of each map's error over the norm of the map, (T,)."""
@@ -269,10 +277,21 @@ class MapErrors:
             Its place among the targets.
         combinations : ndarray, (K, Q), optional
         """
+        known, variance = self.parts_of_sums(target, combinations)
+        errors: Array = np.sqrt(known**2 + variance)
+        return errors
+
+    def of_own_sums(self, target: int, combinations: Iterable[Array | None]) -> Array:
+        """Return those of linear combinations, (M, Q) for each path in turn, of which there is one: (M,)."""
+        (own,) = combinations
+        return self.of_sums(target, own)
+
+    def parts_of_sums(self, target: int, combinations: Array | None = None) -> tuple[Array, Array]:
+        """Return what of these errors is known, with its sign, and the variance of what is chance."""
         if self.sums is None:
             raise ValueError("no sums were kept")
         sums = self.sums[:, target]
-        return self.models[target].of(sums if combinations is None else sums @ combinations.T)
+        return self.models[target].parts(sums if combinations is None else sums @ combinations.T)
 
     def evaluations_for(self, tolerance: float) -> int:
         """Return how many points a refinement to a tolerance is likely to take."""
@@ -286,6 +305,49 @@ class MapErrors:
                 count = allotment(model, vectors, allowed).sum() + 1
             most = max(most, count)
         return int(np.ceil(min(most, 1e9)))
+
+
+@dataclass(frozen=True)
+class MeanErrors:
+    """How far a mean over several paths is off, for T targets: what is known adds up, chance does so in squares.
+
+    Attributes
+    ----------
+    each : list of MapErrors, length K
+        Of the single paths.
+    norms : ndarray, (T,)
+        L2 norms of the mean maps.
+    """
+
+    each: list[MapErrors]
+    norms: Array
+
+    def relative(self) -> Array:
+        """Return the estimated L2 norm of each mean map's error over the norm of that map, (T,)."""
+        errors = np.zeros_like(self.norms)
+        for t in range(len(errors)):
+            parts = [one.models[t].parts(one.samples.sketches[:, t]) for one in self.each]
+            errors[t] = np.linalg.norm(_of_mean(parts))
+        relative: Array = np.divide(errors, self.norms, out=np.sign(errors), where=self.norms > 0)
+        return np.hypot(relative, FLOAT32_ROUNDING)
+
+    def of_sums(self, target: int, combinations: Array | None = None) -> Array:
+        """Return the estimated errors of the mean of a target's sums, (Q,), or of linear combinations of them, (M,)."""
+        return self.of_own_sums(target, [combinations] * len(self.each))
+
+    def of_own_sums(self, target: int, combinations: Iterable[Array | None]) -> Array:
+        """Return the estimated errors of means of linear combinations, (M, Q) for each path in turn: (M,)."""
+        return _of_mean([one.parts_of_sums(target, own) for one, own in zip(self.each, combinations, strict=True)])
+
+    def evaluations_for(self, tolerance: float) -> int:
+        """Return how many points a refinement to a tolerance is likely to take on one of the paths, at most."""
+        return max(one.evaluations_for(tolerance) for one in self.each)
+
+
+def _of_mean(parts: list[tuple[Array, Array]]) -> Array:
+    known, variance = (np.stack(part) for part in zip(*parts, strict=True))
+    errors: Array = np.sqrt(known.mean(0) ** 2 + variance.mean(0) / len(parts))
+    return errors
 
 
 def map_norms(rule: Rule, samples: Samples) -> Array:

@@ -33,6 +33,8 @@ class Order:
         Weights of a TensorMask, and its configuration where it is not the published one.
     tensormask_labels : list of str or None
         Of its classes, where it stands beside a classifier, whose `labels` are its own.
+    examples : Path or None
+        A folder of inputs that requests can start from.
     """
 
     model: str
@@ -43,6 +45,7 @@ class Order:
     tensormask: Path | None = None
     tensormask_config: Path | None = None
     tensormask_labels: list[str] | None = None
+    examples: Path | None = None
 
     def file(self, option: str) -> Path:
         """Return the path that an option names.

@@ -15,6 +15,9 @@ from skimage.filters import gaussian
 ImageBaseline = Literal["black", "zero", "white", "mean", "blur", "noise"]
 IMAGE_BASELINES: tuple[str, ...] = get_args(ImageBaseline)
 
+UNIFORM: ImageBaseline = "noise"
+"""The random one."""
+
 
 def image_baseline(
     name: ImageBaseline, pixels: NDArray[np.uint8], seed: int = 0

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from intgrads.baselines import Start
 from intgrads.errors import RequestError
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.pictures.decoding import Picture
 from intgrads.pictures.objects import Finder
 from intgrads.pictures.request import ImageRequest
-from intgrads.pictures.sent import by_pixel, ends, find_objects, make_family, notes_of, read_picture
+from intgrads.pictures.sent import (
+    by_pixel,
+    ends,
+    find_objects,
+    make_family,
+    notes_of,
+    picture_starts,
+    read_picture,
+)
 from intgrads.pictures.shown import ShownPicture
 from intgrads.pictures.transform import PictureSpec
 from intgrads.request import Request
@@ -36,6 +47,8 @@ class ImageClassifier:
         What finds objects on its pictures.
     outputs : str
         What they are; see :mod:`intgrads.outputs`.
+    examples : tuple of Path
+        Pictures that requests can start from.
     """
 
     module: nn.Module
@@ -43,6 +56,7 @@ class ImageClassifier:
     labels: Labels
     finder: Finder | None = None
     outputs: Outputs = "softmax"
+    examples: tuple[Path, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -62,7 +76,11 @@ class ImageClassifier:
     def describe(self) -> dict[str, Any]:
         """Return what it takes, as plain JSON."""
         segments = {} if self.finder is None else {"segments": list(self.finder.labels)}
-        return {"input_size": list(self.picture.size), "transform": self.picture.described()} | segments
+        return {
+            "input_size": list(self.picture.size),
+            "transform": self.picture.described(),
+            "examples": len(self.examples),
+        } | segments
 
     def read(self, request: ImageRequest, settings: Settings) -> list[SentPicture]:
         """Decode the picture of a request.
@@ -74,7 +92,8 @@ class ImageClassifier:
         """
         if self.finder is None and (request.segment or "pred_masks" in (request.fields or ())):
             raise RequestError("this archive has no TensorMask; make one with ./archive.sh --tensormask", "segment")
-        return [SentPicture(self, request, read_picture(request, settings), settings)]
+        starts = picture_starts(request, settings, self.examples)
+        return [SentPicture(self, request, read_picture(request, settings), settings, starts)]
 
 
 @dataclass(frozen=True)
@@ -85,6 +104,7 @@ class SentPicture:
     request: ImageRequest
     picture: Picture
     settings: Settings
+    starts: Sequence[Start]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -103,17 +123,17 @@ class SentPicture:
         pixels = spec.resize(self.picture)
         family, about_groups = make_family(request, pixels, view, self.settings, found)
         in_time()
-        x, baseline = ends(request, pixels, spec, view)
+        x, baselines, about_baselines = ends(self.starts, pixels, spec, view)
         return Subject(
             Integrand(
                 bind=lambda module: module,
                 input=x,
-                baseline=baseline,
+                baselines=baselines,
                 labels=self.network.labels,
                 by_unit=by_pixel,
                 unit_shape=spec.size,
                 family=family,
             ),
             ShownPicture(request, self.picture, view, None if request.segment is False else found, family),
-            (*notes, *about_groups),
+            (*notes, *about_groups, *about_baselines),
         )

@@ -39,17 +39,21 @@ HATCHES = 45
 """Stripes along the longer side of a drawing, where the network did not look."""
 
 
-def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32], view: View) -> NDArray[np.uint8]:
+def heat_map(
+    pixels: NDArray[np.uint8], attribution: NDArray[Any], view: View, brightness: NDArray[Any] | None = None
+) -> NDArray[np.uint8]:
     """Lay an attribution over its picture, where the network looked.
 
     Parameters
     ----------
     pixels : ndarray, (H, W, 3), uint8
         The picture as it was sent.
-    attribution : ndarray, (3, h, w)
+    attribution : ndarray, (C, h, w)
         Integrated gradients at the network's size; resized to what the network saw of the picture.
     view : View
         What that was.
+    brightness : ndarray, (3, h, w), optional
+        Another attribution, to draw this one as bright as it would be drawn in that one's map.
 
     Returns
     -------
@@ -58,10 +62,8 @@ def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32], view: 
         the network saw nothing of it.
     """
     height, width = pixels.shape[:2]
-    magnitude = np.abs(attribution.sum(axis=0, dtype=np.float64))
-    # Zeros beyond the border: repeating the border's own values would let single pixels there outshine the rest.
-    smooth = gaussian(magnitude, sigma=SMOOTHING * max(magnitude.shape), mode="constant")
-    top = np.percentile(smooth, CLIP_PERCENTILE)
+    smooth = _smooth(attribution)
+    top = np.percentile(smooth if brightness is None else _smooth(brightness), CLIP_PERCENTILE)
     strength = np.clip(smooth / top, 0, 1) if top > 0 else np.zeros_like(smooth)
     (seen_rows, seen_columns), box = view.place((height, width))
     top_seen, side = seen_rows.start, (seen_columns.stop - seen_columns.start, seen_rows.stop - seen_rows.start)
@@ -81,6 +83,13 @@ def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[np.float32], view: 
         dark = 0.7 * grey[here.start - top_row : here.stop - top_row, seen_columns, None]
         drawn[here, seen_columns] = np.rint(dark + (0.25 + 0.6 * strong[..., None]) * (colour - dark))
     return drawn
+
+
+def _smooth(attribution: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the magnitude of an attribution as the eye can follow it, (h, w)."""
+    magnitude = np.abs(attribution.sum(axis=0, dtype=np.float64))
+    # Zeros beyond the border: repeating the border's own values would let single pixels there outshine the rest.
+    return np.asarray(gaussian(magnitude, sigma=SMOOTHING * max(magnitude.shape), mode="constant"))
 
 
 def unseen(grey: NDArray[Any], first_row: int, size: tuple[int, int]) -> NDArray[np.uint8]:

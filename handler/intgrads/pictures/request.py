@@ -8,8 +8,19 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BeforeValidator, Field
 
 from intgrads.errors import RequestError
-from intgrads.pictures.baselines import ImageBaseline
-from intgrads.request import FIELDS, Figure, Request, WholeNumber, another_kind, is_picture, json_object, no_bool
+from intgrads.pictures.baselines import IMAGE_BASELINES, ImageBaseline
+from intgrads.request import (
+    BASELINE,
+    FIELDS,
+    Figure,
+    Request,
+    WholeNumber,
+    another_kind,
+    is_picture,
+    json_object,
+    names_of_baselines,
+    no_bool,
+)
 from intgrads.settings import Settings
 
 SuperpixelMethod = Literal["slic", "watershed"]
@@ -20,6 +31,7 @@ MOST_GROUPS = 1000
 TensorField = Literal[
     "integrated_grads",
     "attribution_error_map",
+    "baseline_spread",
     "integrated_directional_grads",
     "step_sizes",
     "intermediates",
@@ -52,7 +64,14 @@ class ImageRequest(Request):
     data: bytes | None = Field(None, description="the bytes of a JPEG, PNG, WebP or BMP (forms only)")
     image: str | bytes | None = Field(None, description="a JPEG, PNG, WebP or BMP in base64")
     img_data: Any = Field(None, description="an array (H, W, 3) in RGB or (3, H, W) in BGR, whole numbers 0 … 255")
-    baseline: ImageBaseline = Field("black", description="where the path starts")
+    baseline: Annotated[ImageBaseline | str | list[str], BeforeValidator(names_of_baselines(IMAGE_BASELINES))] = Field(
+        "black", description=BASELINE
+    )
+    baseline_data: Any = Field(
+        None,
+        description="a picture of the caller's own to start from, in base64 or in a form as a file; or a list of "
+        "pictures, each in base64 or as `img_data`; default none",
+    )
     fields: list[TensorField | PictureFigure] | None = Field(None, description=FIELDS)
     segment: bool | None = Field(
         None, description="whether to find objects and their masks; default true where the archive has a TensorMask"
@@ -85,7 +104,7 @@ class ImageRequest(Request):
     @classmethod
     def is_file(cls, name: str, value: bytes) -> bool:
         """Whether a part of a form is a file; see :meth:`Request.is_file`."""
-        return name in ("data", "image") or (name == "groups" and is_picture(value))
+        return name in ("data", "image") or (name in ("groups", "baseline_data") and is_picture(value))
 
     @classmethod
     def unused(cls, content: Mapping[str, Any], refined: bool) -> list[str]:

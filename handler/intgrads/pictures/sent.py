@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from intgrads.baselines import DATA, Start, starts
 from intgrads.errors import RequestError
 from intgrads.integral.groups import GroupFamily
-from intgrads.pictures.baselines import image_baseline
+from intgrads.pictures.baselines import UNIFORM, image_baseline
 from intgrads.pictures.decoding import Picture, array_picture, decode_label_map, decode_picture
 from intgrads.pictures.groups import PictureGroups, callers_groups, segments, superpixels
 from intgrads.pictures.objects import Finder, Objects
@@ -19,9 +25,10 @@ from intgrads.pictures.request import ImageRequest
 from intgrads.pictures.transform import PictureSpec, View
 from intgrads.request import is_picture, json_in
 from intgrads.settings import Settings
-from intgrads.subject import Clock
+from intgrads.subject import Baseline, Clock
 
 HOW_GROUPS = "must be segments, superpixels, a label map or masks; a PNG of one goes in base64, or in a form as a file"
+HOW_BASELINES = "is not base64 of a picture; send a picture in base64, a list of pictures, or in a form one file"
 HOW_PICTURES = "is not base64; send the file's bytes in base64, or the file itself as the form field `data`"
 
 
@@ -123,17 +130,62 @@ def _family(groups: PictureGroups, pixels: bool) -> GroupFamily:
     )
 
 
-def ends(request: ImageRequest, pixels: NDArray[np.uint8], spec: PictureSpec, view: View) -> tuple[Tensor, Tensor]:
-    """Return what the network sees of a picture, (H, W, 3), and its baseline as it takes them, (3, H, W).
+def picture_starts(request: ImageRequest, settings: Settings, examples: Sequence[Path]) -> list[Start]:
+    """Return where the paths of a request start, the caller's own pictures and examples decoded.
 
-    Padding is the same in both and carries no attribution: a baseline is one of the picture, and is made of the
-    picture alone.
+    Raises
+    ------
+    RequestError
+        If there are too many, or one cannot be decoded.
+    """
+    found = starts(
+        request.baseline,
+        request.baseline_data,
+        request.seed,
+        random=(UNIFORM,),
+        uniform=UNIFORM,
+        examples=examples,
+        most=settings.max_baselines,
+    )
+    return [
+        start if start.content is None else replace(start, content=_own_picture(start.content, settings))
+        for start in found
+    ]
+
+
+def _own_picture(content: Any, settings: Settings) -> Picture:
+    limit = settings.max_picture_pixels
+    if isinstance(content, Path):
+        return decode_picture(content.read_bytes(), "baseline", limit)
+    if isinstance(content, bytes) and is_picture(content):
+        return decode_picture(content, DATA, limit)
+    if isinstance(content, str | bytes):
+        return decode_picture(_from_base64(content, DATA, HOW_BASELINES), DATA, limit)
+    return array_picture(content, DATA, limit)
+
+
+def ends(
+    found: Sequence[Start], pixels: NDArray[np.uint8], spec: PictureSpec, view: View
+) -> tuple[Tensor, tuple[Baseline, ...], list[str]]:
+    """Return what the network sees of a picture, (H, W, 3), and its baselines as it takes them, (3, H, W), and notes.
+
+    Padding is the same in all and carries no attribution: a baseline is one of the picture, and is made of the
+    picture alone. A picture that is a baseline comes to the network's size as the picture itself does.
     """
     x = spec.normalise(pixels)
-    start = image_baseline(request.baseline, pixels[view.inside], request.seed)
-    baseline = x.clone()
-    baseline[:, *view.inside] = 0 if start is None else spec.normalise(start)
-    return x, baseline
+    baselines, notes = [], []
+    for start in found:
+        if isinstance(start.content, Picture):
+            own = start.content
+            point = spec.normalise(spec.resize(own)[view.inside])
+            notes += [f"{start.name}: {note}" for note in notes_of(own, spec.view(own.size))]
+        else:
+            made = image_baseline(start.name, pixels[view.inside], start.seed or 0)  # type: ignore[arg-type]
+            point = torch.zeros(()) if made is None else spec.normalise(made)
+        baseline = x.clone()
+        baseline[:, *view.inside] = point
+        baselines.append(Baseline(start.name, start.seed, baseline))
+    return x, tuple(baselines), notes
 
 
 def by_pixel(features: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from intgrads.answers.page import groups_section
+from intgrads.answers.page import groups_section, spread_sentence
 from intgrads.integral.attribution import Attribution
+from intgrads.integral.expectation import spread
 from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.pictures.decoding import Picture
 from intgrads.pictures.group_map import group_map
@@ -89,6 +90,12 @@ class ShownPicture:
             caption = f"what moved the output: bright, much; dark, little{hatched}"
             shown.append((self._heat_map(attribution.integrated_gradients[target]), caption))
         tables = ""
+        apart = None if attribution is None else spread(attribution, _by_pixel)
+        if attribution is not None and apart is not None:
+            mean = attribution.integrated_gradients[target].numpy()
+            drawn = heat_map(self.picture.pixels, apart[target].reshape(1, *mean.shape[1:]), self.view, mean)
+            shown.append((drawn, f"how far the baselines are apart, as bright as in the map before{hatched}"))
+            tables += spread_sentence("map", "pixel", apart[target], mean.sum(axis=0))
         if self.found is not None:
             tables += objects_section(self.found)
         if groups is not None and self.family is not None:
@@ -104,3 +111,9 @@ class ShownPicture:
 
     def _group_map(self, family: GroupFamily, groups: GroupValues) -> NDArray[np.uint8]:
         return group_map(self.picture.pixels, family.places[:-1], family.labels[:-1], groups, self.view)
+
+
+def _by_pixel(maps: Tensor) -> NDArray[np.float64]:
+    """Return maps (T, 3, H, W) as sums over each pixel's channels, (T, H · W)."""
+    sums: NDArray[np.float64] = maps.double().sum(1).flatten(1).numpy()
+    return sums

@@ -21,6 +21,10 @@ DrawnBaseline = Literal["zero", "rand-norm", "rand-unif"]
 """Baselines that stand in place of what leaves the embedding layer, at every place."""
 
 TextBaseline = Literal[TokenBaseline, DrawnBaseline]
+TEXT_BASELINES: tuple[str, ...] = get_args(TextBaseline)
+
+RANDOM: tuple[DrawnBaseline, ...] = ("rand-norm", "rand-unif")
+UNIFORM: DrawnBaseline = "rand-unif"
 
 
 def drawn_baseline(name: str, shape: tuple[int, ...], seed: int = 0) -> Tensor:

@@ -70,13 +70,14 @@ class FromEmbeddings(nn.Module):
             return self._logits(len(points)).to(points.dtype)
 
     @torch.no_grad()
-    def embed(self, token: int | None = None, places: Tensor | None = None) -> Tensor:
+    def embed(self, token: int | Tensor | None = None, places: Tensor | None = None) -> Tensor:
         """Return what leaves the embedding layer, (L, D).
 
         Parameters
         ----------
-        token : int, optional
-            Its word stands for each of the text's own; positions, segments and all else stay the text's.
+        token : int or Tensor, (L,), optional
+            Its word, or those of these tokens, stand for the text's own; positions, segments and all else stay the
+            text's.
         places : Tensor, (L,), bool, optional
             Where it does, if not everywhere.
         """
@@ -104,12 +105,12 @@ class FromEmbeddings(nn.Module):
         return logits
 
 
-def _puts_in(token: int, places: Tensor | None) -> Callable[..., Any]:
-    """Return a hook upon the table of words that puts in what the table gives for one token."""
+def _puts_in(token: int | Tensor, places: Tensor | None) -> Callable[..., Any]:
+    """Return a hook upon the table of words that puts in what it gives for one token, or for others than the text's."""
 
     def hook(table: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], _output: Any) -> Any:
         ids: Tensor = (*arguments, *named.values())[0]
-        new = torch.full_like(ids, token)
+        new = token.view_as(ids) if isinstance(token, Tensor) else torch.full_like(ids, token)
         # Its own forward, which may scale what it holds (Gemma), and which no hook is upon.
         return table.forward(new if places is None else torch.where(places.view_as(ids), new, ids))
 

@@ -46,6 +46,26 @@ def text_section(
     return f'<p class="text">{"".join(parts)}</p>\n<p class="tokens">{" ".join(tokens)}</p>\n{_legend()}'
 
 
+def spread_section(sentence: Sentence, apart: NDArray[np.float64], scores: NDArray[np.float64]) -> str:
+    """Return a text with its words shaded by how far several baselines are apart in their scores.
+
+    Parameters
+    ----------
+    sentence : Sentence
+    apart, scores : ndarray, (W,)
+        Standard deviation over the baselines, and the mean over them, by word: the shade of one is as deep as a score
+        of its size would be.
+    """
+    largest = largest_of(scores) or largest_of(apart) or 1.0
+    parts, place = [], 0
+    for (start, end), one in zip(sentence.words.offsets.tolist(), apart.tolist(), strict=True):
+        shade = f"background:rgba(214,120,0,{0.6 * min(one / largest, 1.0):.2f})"
+        word = f'<span style="{shade}" title="{one:.4g}">{escape(sentence.text[start:end])}</span>'
+        parts += [escape(sentence.text[place:start]), word]
+        place = end
+    return f'<p class="text">{"".join(parts)}</p>\n<p class="key">how far the baselines are apart</p>\n'
+
+
 def _legend() -> str:
     steps = (("lowers it", -1.0), ("leaves it", 0.0), ("raises it", 1.0))
     key = " ".join(_span(text, score, 1.0) for text, score in steps)

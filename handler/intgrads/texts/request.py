@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from intgrads.errors import RequestError
 from intgrads.formats.encodings import UndrawnFormat
-from intgrads.request import FIELDS, FORMAT, Figure, Request, json_object
+from intgrads.request import BASELINE, FIELDS, FORMAT, Figure, Request, json_object, names_of_baselines
 from intgrads.settings import Settings
-from intgrads.texts.baselines import TextBaseline
+from intgrads.texts.baselines import TEXT_BASELINES, TextBaseline
 
 TextTensorField = Literal[
     "integrated_gradients",
     "attribution_error_map",
+    "baseline_spread",
     "intermediate_gradients",
     "step_sizes",
     "intermediates",
@@ -31,11 +32,13 @@ TextFigure = Literal[
     "truncated",
     "token_scores",
     "token_scores_error",
+    "token_scores_spread",
     "words",
     "word_offsets",
     "word_spans",
     "word_scores",
     "word_scores_error",
+    "word_scores_spread",
     "group_spans",
 ]
 
@@ -56,7 +59,12 @@ class TextRequest(Request):
 
     data: bytes | None = Field(None, description="a text file, UTF-8 (forms only)")
     sequence: Any = Field(None, description="a text, or (in JSON) a list of texts")
-    baseline: TextBaseline = Field("pad", description="where the path starts")
+    baseline: Annotated[TextBaseline | str | list[str], BeforeValidator(names_of_baselines(TEXT_BASELINES))] = Field(
+        "pad", description=BASELINE
+    )
+    baseline_data: Any = Field(
+        None, description="a text of the caller's own to start from, or (in JSON) a list of texts; default none"
+    )
     fields: list[TextTensorField | TextFigure] | None = Field(None, description=FIELDS)
     groups: Any = Field(
         None,

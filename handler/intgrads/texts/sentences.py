@@ -7,7 +7,7 @@ or has no room for is reported.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,24 @@ class Sentence:
     truncated: bool
     notes: tuple[str, ...] = ()
 
+    @property
+    def spoken(self) -> NDArray[np.bool_]:
+        """Which tokens stand for something of the text, (L,); the others are special."""
+        spoken: NDArray[np.bool_] = self.offsets[:, 0] < self.offsets[:, 1]
+        return spoken
+
+    def with_words_of(self, other: Sentence, pad: int | None) -> NDArray[np.int64] | None:
+        """Return this text's tokens with those of another at their places, (L,): cut, or filled up with padding.
+
+        Special tokens stay. None where the other has too few and the network has no padding.
+        """
+        own, words = np.flatnonzero(self.spoken), other.ids[other.spoken]
+        if len(words) < len(own) and pad is None:
+            return None
+        ids = self.ids.copy()
+        ids[own] = np.pad(words[: len(own)], (0, max(0, len(own) - len(words))), constant_values=pad or 0)
+        return ids
+
 
 def decode_text(data: bytes, field: str) -> str:
     """Decode a text that came as bytes.
@@ -91,17 +109,27 @@ def read_texts(request: TextRequest, settings: Settings) -> list[str]:
     listed = texts if isinstance(texts, list) else [texts]
     if not 1 <= len(listed) <= settings.max_sequences:
         raise RequestError(f"a list holds 1 to {settings.max_sequences} texts, got {len(listed)}", "sequence")
-    for text in listed:
-        if not isinstance(text, str):
-            raise RequestError(f"must be a text or a list of texts, not {type(text).__name__}", "sequence")
-        if len(text) > settings.max_text_characters:
-            raise RequestError(
-                f"a text of {len(text)} characters is over the {settings.max_text_characters} this archive takes; "
-                "send a shorter one",
-                "sequence",
-                kind="TextTooLong",
-            )
-    return listed
+    return [check_text(text, settings, "sequence") for text in listed]
+
+
+def check_text(text: Any, settings: Settings, field: str) -> str:
+    """Return a text that was sent in a field.
+
+    Raises
+    ------
+    RequestError
+        If it is none, or too long.
+    """
+    if not isinstance(text, str):
+        raise RequestError(f"must be a text or a list of texts, not {type(text).__name__}", field)
+    if len(text) > settings.max_text_characters:
+        raise RequestError(
+            f"a text of {len(text)} characters is over the {settings.max_text_characters} this archive takes; "
+            "send a shorter one",
+            field,
+            kind="TextTooLong",
+        )
+    return text
 
 
 def tokenise(text: str, tokenizer: Tokenizer, unknown: int | None, field: str) -> Sentence:
