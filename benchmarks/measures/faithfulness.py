@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from intgrads import integrated_gradients
-from intgrads.integral.ablation import Parts, chances_of_groups, ranked_groups, slices, verify
+from intgrads.integral.ablation import Ends, Parts, chances_of_groups, ranked_groups, slices, verify
 from intgrads.integral.groups import GroupValues, group_values
 from intgrads.pictures.baselines import ImageBaseline, image_baseline
 from intgrads.pictures.groups import superpixels
@@ -114,7 +114,7 @@ def of_picture(one: Pictured, found: Found) -> None:
         "regions by area": ranked(leaves, regions.integrated_gradients / leaves.sum(1)),
     }
     units = by_pixel(torch.arange(x.numel()).view(x.shape))
-    held(lambda points: one.module(points)[:, target], (x, starts[0]), units, orders, found)
+    held(lambda points: one.module(points)[:, target], Ends(x, [starts[0]], units), orders, found)
 
 
 def of_sentence(module: nn.Module, integrands: Sequence[Integrand], found: Found) -> None:
@@ -144,7 +144,7 @@ def of_sentence(module: nn.Module, integrands: Sequence[Integrand], found: Found
         "IDG": ranked(words, values.idg),
     }
     units = one.by_unit(torch.arange(x.numel()).view(x.shape))
-    held(lambda points: forward(points)[:, target], (x, baseline), units, orders, found)
+    held(lambda points: forward(points)[:, target], Ends(x, [baseline], units), orders, found)
 
 
 def attributed(module: nn.Module, x: Tensor, baseline: Tensor, target: int) -> Tensor:
@@ -168,14 +168,13 @@ def ranked(groups: NDArray[np.bool_], priority: Array) -> Parts:
 
 def held(
     output: Callable[[Tensor], Tensor],
-    ends: tuple[Tensor, Tensor],
-    units: Tensor,
+    ends: Ends,
     orders: dict[str, Parts],
     found: Found,
 ) -> None:
     """Add the areas under the curves of each order, and of the groups of the plain sum by chance."""
     chances = chances_of_groups(orders[PLAIN])
-    checked = verify(output, ends, units, [*orders.values(), *chances], ROWS)
+    checked = verify(output, ends, [*orders.values(), *chances], ROWS)
     curves = [checked.curves, *checked.chances]
     areas = {name: (one.deletion_area, one.insertion_area) for name, one in zip(orders, curves, strict=False)}
     by_chance = [(one.deletion_area, one.insertion_area) for one in curves[len(orders) :]]

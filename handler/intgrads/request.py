@@ -140,6 +140,9 @@ class Request(BaseModel, ABC):
     precision: Precision = Field("float32", description="precision of the network's arithmetic")
     baseline: Any = Field(description=BASELINE)
     baseline_data: Any = Field(None, description="the caller's own baseline, or a list of them; default none")
+    verify: bool = Field(
+        False, description="whether to hold this answer to deletion and insertion, by real forward passes"
+    )
     seed: WholeNumber = Field(
         0, ge=0, lt=2**63, description="seed of the random baselines, a whole number of at least 0"
     )

@@ -19,17 +19,21 @@ from pathlib import Path
 from typing import Any, Generic
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from intgrads.answers.answer import Attributed, answer
-from intgrads.answers.info import Integral, integral_info, integral_warnings
+from intgrads.answers.answer import Attributed, answer, values_of_groups
+from intgrads.answers.info import Integral, integral_info, integral_warnings, verification_warnings
+from intgrads.answers.verified import orders
 from intgrads.archives.archive import open_archive, read_manifest
 from intgrads.call import Call, Limit, Reply
 from intgrads.errors import RequestError
 from intgrads.formats.encodings import Contents, encode
+from intgrads.integral.ablation import Ends, Verification, verify
 from intgrads.integral.attribution import Attribution, PathIntegral, most_held
 from intgrads.integral.batches import integrate, is_out_of_memory
 from intgrads.integral.expectation import mean_attribution
+from intgrads.integral.functionals import Functional
+from intgrads.integral.groups import GroupValues
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
 from intgrads.question import Question, read_question
@@ -352,7 +356,7 @@ class Service(Generic[AnyClassifier]):
 
     def _reply(self, job: Job, batch: Batch) -> Reply:
         headers = {}
-        answers = [self._answer(job, part) for part in job.parts]
+        answers = [self._answer(job, part, batch) for part in job.parts]
         contents = [content for content, _ in answers]
         if answers:
             deltas = [target.convergence_delta for _, integral in answers for target in integral.targets]
@@ -372,7 +376,7 @@ class Service(Generic[AnyClassifier]):
         headers["X-Intgrads-Integration-Seconds"] = f"{batch.integrating:.4f}"
         return Reply(200, content_type, body, headers)
 
-    def _answer(self, job: Job, part: Part) -> tuple[Contents, Integral]:
+    def _answer(self, job: Job, part: Part, batch: Batch) -> tuple[Contents, Integral]:
         if part.failure is not None and not all(integral.complete for integral in part.integrals):
             raise part.failure
         each = part.attributions or [integral.finish() for integral in part.integrals]
@@ -393,9 +397,34 @@ class Service(Generic[AnyClassifier]):
         warnings = integral_warnings(
             job.request, told, attribution.errors.evaluations_for, self.settings.most_evaluations
         )
-        attributed = Attributed(part.integrand, [integral.path for integral in part.integrals], attribution, told)
+        paths = [integral.path for integral in part.integrals]
+        groups = values_of_groups(part.integrand, paths, attribution)
+        verifications: list[Verification] = []
+        if job.request.verify or part.integrand.kept_share is not None:
+            verifications = self._verify(part, attribution, groups, batch)
+            warnings += verification_warnings(told, verifications)
+        attributed = Attributed(part.integrand, paths, attribution, told, groups, verifications)
         notes = [*job.notes, *part.subject.notes, *warnings]
         return answer(self.name, job.request, part.subject, notes, attributed), told
+
+    def _verify(
+        self, part: Part, attribution: Attribution, groups: Sequence[GroupValues], batch: Batch
+    ) -> list[Verification]:
+        """Hold an answer's order of parts to what the network does without them, for each target."""
+        started = time.monotonic()
+        first, integrand = part.integrals[0], part.integrand
+        ends = Ends(first.path.input, [integral.path.baseline for integral in part.integrals], integrand.unit_places)
+        rows = self._rows(part.forward, tuple(integrand.input.shape))
+        found = []
+        for target, functional in enumerate(first.functionals):
+
+            def output(points: Tensor, functional: Functional = functional) -> Tensor:
+                return functional.of(part.forward(points).double())
+
+            order = orders(integrand, attribution, target, groups[target] if groups else None, ends.changed)
+            found.append(verify(output, ends, order, rows, self._clock(batch)))
+        batch.integrating += time.monotonic() - started
+        return found
 
     def _rows(self, forward: nn.Module, shape: tuple[int, ...]) -> int:
         """Return how many points of a shape a batch may have."""

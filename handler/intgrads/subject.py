@@ -88,6 +88,8 @@ class Integrand:
         How the P units lie.
     scores : bool
         Whether each unit is told a score, the sum over its features.
+    kept_share : float or None
+        The part of f(x) - f(x') that the smallest set of regions is to keep, where the family is a tree of them.
     """
 
     bind: Callable[[nn.Module], nn.Module]
@@ -99,11 +101,17 @@ class Integrand:
     targets: tuple[int, ...] | None = None
     family: GroupFamily | None = None
     scores: bool = False
+    kept_share: float | None = None
 
     @property
     def baseline(self) -> Tensor:
         """The first x', (*shape)."""
         return self.baselines[0].point
+
+    @property
+    def unit_places(self) -> Tensor:
+        """Where the features of each unit are in x, flattened, (P, C), int64."""
+        return self.by_unit(torch.arange(self.input.numel()).view(self.input.shape))
 
     def unit_sums(self, along: Tensor) -> NDArray[np.float64]:
         """Return the sums over each unit's features of something like x for each target, (T, *shape): (T, P)."""
@@ -140,13 +148,18 @@ class Shown(Protocol):
         """Return what is told of the input, as plain JSON."""
         ...
 
-    def section(self, attribution: Attribution | None, target: int, groups: GroupValues | None) -> str:
-        """Return the HTML that shows one of the targets' attribution, if any, and what its groups carry."""
+    def section(
+        self, attribution: Attribution | None, target: int, groups: GroupValues | None, kept: Sequence[int]
+    ) -> str:
+        """Return the HTML that shows one of the targets' attribution, if any, and what its groups carry.
+
+        `kept` are the regions among them that keep a share of the output, where that was asked for.
+        """
         ...
 
     @property
-    def draw(self) -> Callable[[Attribution | None, GroupValues | None], NDArray[np.uint8]] | None:
-        """Draws the picture, (H, W, 3), of a png answer; None where there is none."""
+    def draw(self) -> Callable[[Attribution | None, GroupValues | None, Sequence[int]], NDArray[np.uint8]] | None:
+        """Draws the picture, (H, W, 3), of a png answer, as :meth:`section` is called; None where there is none."""
         ...
 
 

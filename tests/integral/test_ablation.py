@@ -8,6 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intgrads.integral.ablation import (
+    Curves,
+    Ends,
     Verification,
     chances_of_a_map,
     chances_of_groups,
@@ -28,6 +30,7 @@ WEIGHTS = torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
 WEIGHTS = torch.nn.functional.avg_pool2d(WEIGHTS[None], 3, 1, 1)[0].double()
 X = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).double() + 0.5
 BASELINE = torch.zeros_like(X)
+ENDS = Ends(X, [BASELINE], UNITS)
 
 
 def linear(points: Tensor) -> Tensor:
@@ -40,12 +43,12 @@ SCORES: NDArray[np.float64] = (WEIGHTS * X).sum(0).flatten().numpy()
 
 def checked(scores: NDArray[np.float64], output: Callable[[Tensor], Tensor] = linear) -> Verification:
     parts = slices(scores, np.ones(PIXELS, bool))
-    return verify(output, (X, BASELINE), UNITS, [parts, *chances_of_a_map(parts, (SIDE, SIDE))], 5)
+    return verify(output, ENDS, [parts, *chances_of_a_map(parts, (SIDE, SIDE))], 5)
 
 
 def test_of_a_linear_network_the_curves_are_the_sums_of_what_went() -> None:
     parts = slices(SCORES, np.ones(PIXELS, bool), 16)
-    curves = verify(linear, (X, BASELINE), UNITS, [parts], 7).curves
+    curves = verify(linear, ENDS, [parts], 7).curves
     gone = np.concatenate([[0.0], np.cumsum([SCORES[parts == k].sum() for k in range(16)])])
     np.testing.assert_allclose(curves.insertion, gone, atol=1e-12)
     np.testing.assert_allclose(curves.deletion, SCORES.sum() - gone, atol=1e-12)
@@ -68,11 +71,25 @@ def test_the_ends_are_the_network_s_own_outputs() -> None:
         assert curves.deletion[-1] == curves.insertion[0] == 0
 
 
+def test_over_several_baselines_the_curves_are_the_means() -> None:
+    starts = [BASELINE, X.flip(2), 2 * X]
+    parts = slices(SCORES, np.ones(PIXELS, bool))
+    means = verify(linear, Ends(X, starts, UNITS), [parts], 7).curves
+    each = [verify(linear, Ends(X, [start], UNITS), [parts], 7).curves for start in starts]
+    np.testing.assert_allclose(means.deletion, np.mean([one.deletion for one in each], 0), atol=1e-12)
+    np.testing.assert_allclose(means.insertion, np.mean([one.insertion for one in each], 0), atol=1e-12)
+
+
+def test_the_fewest_parts_that_keep_a_share_are_the_first_to_reach_it() -> None:
+    curves = Curves(np.arange(5) / 4, np.array([2.0, 2, 1, 1, 0]), np.array([0.0, 1, 0.8, 1.6, 2]))
+    assert [curves.first_to_keep(share) for share in (0.0, 0.4, 0.5, 0.51, 0.8, 1.0)] == [0, 1, 1, 3, 3, 4]
+
+
 def test_what_x_and_baseline_agree_on_counts_for_no_area() -> None:
     x = X.clone()
     x[:, : SIDE // 2] = 0
     parts = slices(SCORES, np.arange(PIXELS) >= PIXELS // 2, 4)
-    curves = verify(linear, (x, BASELINE), UNITS, [parts], 7).curves
+    curves = verify(linear, Ends(x, [BASELINE], UNITS), [parts], 7).curves
     np.testing.assert_allclose(curves.areas, np.arange(5) / 4)
     assert (parts[: PIXELS // 2] == 3).all()
 
@@ -109,4 +126,8 @@ def test_chances_have_the_same_parts_and_are_the_same_at_every_call(shape: tuple
         for chance in chances:
             assert sorted(np.bincount(chance)) == sorted(np.bincount(parts))
             assert (chance != parts).any()
+    many = np.arange(100) // 2
+    for chance in chances_of_groups(many):
+        assert (chance[::2] == chance[1::2]).all()  # no part is cut
+        assert set(chance) == set(range(16))
     assert all(map(np.array_equal, chances_of_a_map(parts, shape), chances_of_a_map(parts, shape)))

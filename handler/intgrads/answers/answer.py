@@ -12,7 +12,9 @@ from torch import Tensor
 
 from intgrads.answers.info import GROUP_FIGURES, Info, Integral, group_infos
 from intgrads.answers.page import answer_section
+from intgrads.answers.verified import Kept, Verified, kept, told
 from intgrads.formats.encodings import Contents
+from intgrads.integral.ablation import Verification
 from intgrads.integral.attribution import Attribution
 from intgrads.integral.expectation import spread
 from intgrads.integral.groups import GroupValues, group_values
@@ -29,6 +31,10 @@ class Attributed:
     paths: Sequence[StraightPath]
     attribution: Attribution
     told: Integral
+    groups: Sequence[GroupValues] = ()
+    """What the groups that were asked for carry, for each target."""
+    verifications: Sequence[Verification] = ()
+    """How its order fares under deletion and insertion, for each target, where that was asked for."""
 
 
 def answer(
@@ -48,19 +54,23 @@ def answer(
     """
     shown, draw = subject.shown, subject.shown.draw
     attribution = None if attributed is None else attributed.attribution
-    groups = [] if attributed is None else _group_values(attributed)
+    groups = [] if attributed is None else list(attributed.groups)
     family = None if attributed is None else attributed.integrand.family
     arrays = shown.arrays(attribution)
     several = request.several_targets
     tensors = {} if attributed is None else _tensors(request, attributed)
     tensors |= _group_tensors(request, groups) | {array.name: array.tensor(several) for array in arrays}
     each_target: Sequence[GroupValues | None] = groups or [None] * len(attribution.targets if attribution else (0,))
+    regions = None if attributed is None else _kept(attributed)
+    kept_regions = [one.regions for one in regions] if regions else [[] for _ in each_target]
     info = Info(
         model=model,
         warnings=tuple(warnings),
         input=shown.info(),
         integral=None if attributed is None else attributed.told,
         groups=None if family is None else group_infos(family, groups),
+        verified=None if attributed is None else _verified(attributed),
+        kept=regions,
         several_targets=several,
     )
     figures = {array.name: array.tensor(several).tolist() for array in arrays if not array.large}
@@ -71,9 +81,10 @@ def answer(
         tensors=tensors,
         strings=strings,
         tensors_in_json=request.fields is not None,
-        draw=None if draw is None else lambda: draw(attribution, each_target[0]),
+        draw=None if draw is None else lambda: draw(attribution, each_target[0], kept_regions[0]),
         section=lambda: answer_section(
-            info, [shown.section(attribution, t, of_target) for t, of_target in enumerate(each_target)]
+            info,
+            [shown.section(attribution, t, of_target, kept_regions[t]) for t, of_target in enumerate(each_target)],
         ),
     )
 
@@ -129,13 +140,27 @@ def _tensors(request: Request, attributed: Attributed) -> dict[str, Tensor]:
     return {name: available[name]().contiguous() for name in sent} | figures
 
 
-def _group_values(attributed: Attributed) -> list[GroupValues]:
+def _verified(attributed: Attributed) -> tuple[Verified, ...] | None:
+    return tuple(told(one) for one in attributed.verifications) or None
+
+
+def _kept(attributed: Attributed) -> tuple[Kept, ...] | None:
+    """Return the regions that keep a share of the output, for each target; None where no regions were asked for."""
+    family, share = attributed.integrand.family, attributed.integrand.kept_share
+    if family is None or share is None:
+        return None
+    each = zip(attributed.groups, attributed.verifications, strict=True)
+    return tuple(kept(family, groups, one, share) for groups, one in each)
+
+
+def values_of_groups(
+    integrand: Integrand, paths: Sequence[StraightPath], attribution: Attribution
+) -> list[GroupValues]:
     """Return what the groups that were asked for carry, for each target; nothing where none were."""
-    integrand, family = attributed.integrand, attributed.integrand.family
+    family = integrand.family
     if family is None:
         return []
-    attribution = attributed.attribution
-    step = np.stack([integrand.by_unit(path.step.cpu()).numpy() for path in attributed.paths])
+    step = np.stack([integrand.by_unit(path.step.cpu()).numpy() for path in paths])
     each = attribution.each or (attribution,)
 
     def values(t: int) -> GroupValues:

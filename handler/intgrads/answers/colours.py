@@ -23,9 +23,9 @@ def signed_colour(strength: NDArray[np.float64] | float) -> NDArray[np.uint8]:
     return np.array(matplotlib.colormaps[COLOURS](0.5 + 0.5 * DEEPEST * strength, bytes=True))[..., :3]
 
 
-def ranking(values: GroupValues, count: int) -> list[int]:
-    """Return the first `count` groups in the order of their values, the largest first, ties in the order given."""
-    order: list[int] = np.argsort(-values.values[:count], kind="stable").tolist()
+def ranking(values: GroupValues) -> list[int]:
+    """Return the groups in the order of their values, the largest first, ties in the order given."""
+    order: list[int] = np.argsort(-values.values, kind="stable").tolist()
     return order
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from intgrads.answers.verified import Kept, Verified
 from intgrads.baselines import DATA
+from intgrads.integral.ablation import Verification
 from intgrads.integral.attribution import Attribution
 from intgrads.integral.convergence import RELATIVE_ERROR
 from intgrads.integral.groups import GroupFamily, GroupValues
@@ -142,11 +144,12 @@ class Integral:
 
 @dataclass(frozen=True)
 class Group:
-    """What a group carries, for each target: see :mod:`intgrads.integral.groups`."""
+    """What a group carries, for each target: see :mod:`intgrads.integral.groups`. Of regions also its parent."""
 
     kind: str
     label: str
     size: int
+    parent: int | None
     idg: list[float]
     dividend: list[float]
     value: list[float]
@@ -170,6 +173,10 @@ class Info:
     integral : Integral or None
         None where nothing was attributed.
     groups : tuple of Group, or None
+    verified : tuple of Verified, or None
+        How the order of the answer fares under deletion and insertion, for each target.
+    kept : tuple of Kept, or None
+        The regions that keep a share of the output, for each target.
     several_targets : bool
         Whether the caller sent a list of targets: what depends on them is a list then.
     """
@@ -179,6 +186,8 @@ class Info:
     input: Mapping[str, Any]
     integral: Integral | None = None
     groups: tuple[Group, ...] | None = None
+    verified: tuple[Verified, ...] | None = None
+    kept: tuple[Kept, ...] | None = None
     several_targets: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -192,6 +201,12 @@ class Info:
                 asdict(group) | {name: self._each(getattr(group, name)) for name in GROUP_FIGURES.values()}
                 for group in self.groups
             ]
+            if self.kept is None:
+                for group in told["groups"]:
+                    del group["parent"]
+        for name, each in (("verification", self.verified), ("kept", self.kept)):
+            if each is not None:
+                told[name] = self._each([asdict(one) for one in each])
         return told
 
     def _each(self, of_targets: Sequence[Any]) -> Any:
@@ -317,7 +332,8 @@ def group_infos(family: GroupFamily, groups: Sequence[GroupValues]) -> tuple[Gro
         shown: [[float(getattr(of_target, name)[k]) for of_target in groups] for k in range(len(sizes))]
         for name, shown in GROUP_FIGURES.items()
     }
-    rows = zip(family.kinds, family.labels, sizes, *figures.values(), strict=True)
+    parents = (None,) * len(sizes) if family.parents is None else (*family.parents, None)
+    rows = zip(family.kinds, family.labels, sizes, parents, *figures.values(), strict=True)
     return tuple(Group(*row) for row in rows)
 
 
@@ -347,6 +363,26 @@ def integral_warnings(
             warnings.append(f"{_state(target, integral.tolerance or RELATIVE_ERROR)}; {remedy}")
     if request.tolerance and not all(target.converged for target in integral.targets):
         warnings.append(f"the tolerance was not met within {integral.evaluations} evaluations")
+    return warnings
+
+
+def verification_warnings(integral: Integral, verifications: Sequence[Verification]) -> list[str]:
+    """Return what a caller should know of an order that the network did not bear out."""
+    warnings = []
+    for target, verification in zip(integral.targets, verifications, strict=True):
+        failed = [
+            said
+            for held, said in (
+                (verification.falls_sooner, "under deletion the output falls no sooner"),
+                (verification.rises_sooner, "under insertion the output rises no sooner"),
+            )
+            if not held
+        ]
+        if failed:
+            warnings.append(
+                f"the order of the parts for {target.title!r} is no better than chance: {' and '.join(failed)} than in "
+                "other orders of the same parts; see `verification`"
+            )
     return warnings
 
 

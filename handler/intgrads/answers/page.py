@@ -13,18 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intgrads.answers.colours import ALIKE, ranking
-from intgrads.answers.info import Info, Integral
+from intgrads.answers.info import Info, Integral, Target
+from intgrads.answers.verified import Kept, Verified
 from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.outputs import LIKELY
+
+DELETION, INSERTION = "#a8480b", "#00629b"
+"""Colours of curves, told apart by colour-blind eyes too."""
 
 MOST_ROWS = 60
 """Groups that a page lists."""
 
 
 def groups_section(family: GroupFamily, groups: GroupValues) -> str:
-    """Return the groups as a table, the largest value first."""
+    """Return the groups as a table, the largest value first; of a tree its leaves, since values grow with area."""
     rows = []
-    order = ranking(groups, len(family.kinds))
+    listed = np.arange(len(family.kinds)) if family.parents is None else np.array(family.leaves)
+    order = listed[ranking(groups.of(listed.tolist()))].tolist()
     for rank, k in enumerate(order[:MOST_ROWS]):
         alike = rank > 0 and not groups.told_apart(order[rank - 1], k)
         cells = (ALIKE if alike else "", family.kinds[k], family.labels[k], str(int(family.members[k].sum())))
@@ -38,7 +43,7 @@ def groups_section(family: GroupFamily, groups: GroupValues) -> str:
         )
     names = ("", "group", "", "size", "", "value", "dividend", "IDG", "sum of IG")
     head = "".join(f"<th>{name}</th>" for name in names)
-    left = len(family.kinds) - len(rows)
+    left = len(listed) - len(rows)
     more = f"<p>and {left} more, of smaller values</p>" if left > 0 else ""
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     key = f'<p class="key">{ALIKE}: not to be told from the group above, by the errors of their values</p>'
@@ -84,6 +89,10 @@ def answer_section(info: Info, sections: Sequence[str]) -> str:
             ])
         )  # fmt: skip
         parts.append(_baselines(integral, place))
+        if info.kept is not None:
+            parts.append(_kept(info.kept[place], target))
+        if info.verified is not None:
+            parts.append(_verification(info.verified[place]))
     return "\n".join([*parts, notes])
 
 
@@ -125,6 +134,52 @@ def _baselines(integral: Integral, target: int) -> str:
         numbers = "".join(f'<td class="number">{figure}</td>' for figure in figures)
         rows.append(f"<tr>{names}{numbers}</tr>")
     return f'<table class="groups"><tr>{head}</tr>{"".join(rows)}</table>'
+
+
+def _kept(kept: Kept, target: Target) -> str:
+    """Return in words which regions are enough."""
+    count = len(kept.regions)
+    return (
+        f"<p>The framed part, {100 * kept.area:.2g} % of the picture in {count} region{'s' if count != 1 else ''}, "
+        f"keeps {100 * kept.share:.3g} % of f(x) − f(x′): with it alone the output is {kept.value_of_these:.4g}, with "
+        f"all but it {kept.value_without:.4g}. With the whole picture it is {target.value:.4g}, with none of it "
+        f"{target.baseline_value:.4g}.</p>"
+    )
+
+
+def _verification(verified: Verified) -> str:
+    """Return the curves of deletion and insertion, drawn over the area, and what they say in words."""
+    if verified.deletion_area is None or verified.insertion_area is None:
+        return "<p>Verification: f(x) and f(x′) are equal, so that no order of the parts can be told from another.</p>"
+    start, end = verified.insertion[0], verified.deletion[0]
+    lines = "".join(
+        '<polyline fill="none" stroke-width="2" stroke="{}" points="{}"/>'.format(
+            colour,
+            " ".join(
+                f"{40 + 240 * area:.1f},{130 - 100 * float(np.clip((value - start) / (end - start), -0.2, 1.2)):.1f}"
+                for area, value in zip(verified.areas, curve, strict=True)
+            ),
+        )
+        for colour, curve in ((DELETION, verified.deletion), (INSERTION, verified.insertion))
+    )
+    drawn = (
+        '<svg class="curves" viewBox="0 0 300 165" role="img" aria-label="deletion and insertion">'
+        '<path d="M40 30V130H280" stroke="#555" fill="none"/><text x="4" y="34">f(x)</text><text x="4" y="134">f(x′)'
+        f'</text><text x="40" y="150">0</text><text x="120" y="150">part exchanged</text><text x="272" y="150">1</text>'
+        f"{lines}</svg>"
+    )
+    verdict = "better than" if verified.better_than_chance else "<strong>no better than</strong>"
+    by_chance = (
+        f"{min(one for one in areas if one is not None):.2f} to {max(one for one in areas if one is not None):.2f}"
+        for areas in (verified.deletion_area_by_chance, verified.insertion_area_by_chance)
+    )
+    return (
+        f"<div>{drawn}<p>Verification, by {verified.passes} passes of the network: the order of the parts is {verdict} "
+        f'chance. <span style="color:{DELETION}">Deletion</span> takes the most important parts away first: the mean '
+        f"output is {verified.deletion_area:.2f} (by chance {next(by_chance)}; low is good). "
+        f'<span style="color:{INSERTION}">Insertion</span> adds them first: {verified.insertion_area:.2f} (by chance '
+        f"{next(by_chance)}; high is good). 0 is f(x′) and 1 is f(x).</p></div>"
+    )
 
 
 def _predicted(integral: Integral) -> tuple[str, str]:

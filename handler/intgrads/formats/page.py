@@ -14,6 +14,7 @@ h1 { font-size: 1.3em } h2 { font-size: 1.1em; margin-top: 2em }
 .text span, .tokens span { background-image: linear-gradient(#000, #000) !important;
   background-repeat: no-repeat !important; background-position: 0 100% !important;
   background-size: var(--error, 0) 2px !important }
+.curves { width: 300px; max-width: 100%; font-size: 11px }
 .whisker { width: 120px; height: 14px; vertical-align: middle }
 .text span, .tokens span, .key span { border-radius: 3px; padding: 2px 1px }
 .tokens span, .key span { margin-right: 5px; padding: 2px 3px; border: 1px solid #ddd }

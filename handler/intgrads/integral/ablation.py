@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -58,6 +59,11 @@ class Curves:
         """The same of the insertion curve."""
         return self._mean(self.insertion)
 
+    def first_to_keep(self, share: float) -> int:
+        """Return how many parts, the first ones of the order, keep a share of f(x) - f(x'): the fewest; K at most."""
+        reached = np.flatnonzero(self.share(self.insertion) >= share)
+        return int(reached[0]) if len(reached) else len(self.areas) - 1
+
     def share(self, curve: Array) -> Array:
         """Return a curve as a part of the way from f(x') = 0 to f(x) = 1; NaN where these are equal."""
         start, end = self.insertion[0], self.deletion[0]
@@ -84,12 +90,24 @@ class Verification:
     chances: tuple[Curves, ...]
 
     @property
+    def passes(self) -> int:
+        """Points that were computed."""
+        return sum(2 * len(one.areas) for one in (self.curves, *self.chances))
+
+    @property
+    def falls_sooner(self) -> bool:
+        """Whether the output falls sooner under deletion than by any chance."""
+        return self.curves.deletion_area < min(chance.deletion_area for chance in self.chances)
+
+    @property
+    def rises_sooner(self) -> bool:
+        """Whether the output rises sooner under insertion than by any chance."""
+        return self.curves.insertion_area > max(chance.insertion_area for chance in self.chances)
+
+    @property
     def better_than_chance(self) -> bool:
-        """Whether the output falls sooner under deletion and rises sooner under insertion than by any chance."""
-        return bool(
-            self.curves.deletion_area < min(chance.deletion_area for chance in self.chances)
-            and self.curves.insertion_area > max(chance.insertion_area for chance in self.chances)
-        )
+        """Whether it does both."""
+        return self.falls_sooner and self.rises_sooner
 
 
 def slices(scores: Array, changed: NDArray[np.bool_], count: int = SLICES) -> Parts:
@@ -129,9 +147,11 @@ def ranked_groups(groups: NDArray[np.bool_], order: Sequence[int]) -> Parts:
 
 
 def chances_of_groups(parts: Parts) -> list[Parts]:
-    """Return the same parts in orders by chance."""
+    """Return the same parts in orders by chance, several at once where there are more than :data:`SLICES`."""
     random = np.random.default_rng(SEED)
-    return [random.permutation(int(parts.max()) + 1)[parts] for _ in range(CHANCES)]
+    count = int(parts.max()) + 1
+    together = np.arange(count) * min(count, SLICES) // count
+    return [together[random.permutation(count)][parts] for _ in range(CHANCES)]
 
 
 def chances_of_a_map(parts: Parts, shape: tuple[int, ...]) -> list[Parts]:
@@ -151,12 +171,36 @@ def chances_of_a_map(parts: Parts, shape: tuple[int, ...]) -> list[Parts]:
     return moved
 
 
+@dataclass(frozen=True)
+class Ends:
+    """What parts of an input are exchanged between: x, and one x' or several, over which outputs are averaged.
+
+    Attributes
+    ----------
+    x : Tensor, (*shape)
+    baselines : sequence of Tensor, (*shape)
+    units : Tensor, (P, C), int64
+        Where the features of each unit are in x, flattened.
+    """
+
+    x: Tensor
+    baselines: Sequence[Tensor]
+    units: Tensor
+
+    @cached_property
+    def changed(self) -> NDArray[np.bool_]:
+        """Whether x and a baseline differ at each unit, (P,)."""
+        differ = torch.stack([self.x != baseline for baseline in self.baselines]).any(0)
+        changed: NDArray[np.bool_] = differ.flatten()[self.units.to(self.x.device)].any(1).cpu().numpy()
+        return changed
+
+
 def verify(
     output: Callable[[Tensor], Tensor],
-    ends: tuple[Tensor, Tensor],
-    units: Tensor,
+    ends: Ends,
     orders: Sequence[Parts],
     chunk_rows: int,
+    before_pass: Callable[[], None] = lambda: None,
 ) -> Verification:
     """Compute the curves of an order and of others.
 
@@ -164,34 +208,35 @@ def verify(
     ----------
     output : callable
         Points (B, *shape) to the output that was attributed, (B,).
-    ends : Tensor, Tensor, (*shape)
-        x and x'.
-    units : Tensor, (P, C), int64
-        Where the features of each unit are in x, flattened.
+    ends : Ends
     orders : sequence of ndarray, (P,)
         When each unit goes, and orders to hold that against.
     chunk_rows : int
         Points a batch.
+    before_pass : callable, optional
+        Called before each pass through the network; raising stops.
     """
-    x, baseline = ends
-    changed = (x != baseline).flatten()[units.to(x.device)].any(1).cpu().numpy()
+    x = ends.x
 
     def curves(parts: Parts) -> Curves:
         count = int(parts.max()) + 1
         when = torch.empty(x.numel(), dtype=torch.int64)
-        when[units.flatten()] = torch.from_numpy(parts).repeat_interleave(units.shape[1])
+        when[ends.units.flatten()] = torch.from_numpy(parts).repeat_interleave(ends.units.shape[1])
         when = when.view(x.shape).to(x.device)
         # What went already has the one value, the rest still the other.
-        ways = [(went, *pair) for pair in ((baseline, x), (x, baseline)) for went in range(count + 1)]
+        pairs = [*((baseline, x) for baseline in ends.baselines), *((x, baseline) for baseline in ends.baselines)]
+        ways = [(went, *pair) for pair in pairs for went in range(count + 1)]
         found: list[float] = []
         with torch.no_grad():
             for first in range(0, len(ways), chunk_rows):
+                before_pass()
                 some = ways[first : first + chunk_rows]
                 points = torch.stack([torch.where(when < went, new, old) for went, new, old in some])
                 found += output(points).double().tolist()
-        sizes = np.bincount(parts, weights=changed, minlength=count)
+        deletion, insertion = np.array(found).reshape(2, len(ends.baselines), count + 1).mean(1)
+        sizes = np.bincount(parts, weights=ends.changed, minlength=count)
         areas = np.concatenate([[0.0], np.cumsum(sizes)]) / max(1.0, float(sizes.sum()))
-        return Curves(areas, np.array(found[: count + 1]), np.array(found[count + 1 :]))
+        return Curves(areas, deletion, insertion)
 
     own, *others = map(curves, orders)
     return Verification(own, tuple(others))

@@ -21,8 +21,8 @@ Memory is that of the groups' masks; it does not grow with the steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class GroupFamily:
         Whether each single unit is a group of the family too, though it is not listed.
     places : ndarray, (G, …)
         Where the groups are, as answers tell it.
+    parents : tuple of int or None
+        Where they are a tree: the group that each one but the last, the root, is a part of.
     """
 
     kinds: list[str]
@@ -52,6 +54,12 @@ class GroupFamily:
     members: NDArray[np.bool_]
     units: bool
     places: NDArray[Any]
+    parents: tuple[int, ...] | None = None
+
+    @property
+    def leaves(self) -> list[int]:
+        """Those groups of a tree that have no parts, which share the input out."""
+        return sorted(set(range(len(self.labels))) - set(self.parents or ()))
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,10 @@ class GroupValues:
     dividends_error: Array
     values_error: Array
     integrated_gradients_error: Array
+
+    def of(self, groups: Sequence[int]) -> GroupValues:
+        """Return what some of the groups carry."""
+        return GroupValues(*(getattr(self, figure.name)[list(groups)] for figure in fields(self)))
 
     def told_apart(self, first: int, second: int) -> bool:
         """Whether the values of two groups differ by more than their errors."""

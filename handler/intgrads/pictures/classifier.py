@@ -15,7 +15,7 @@ from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.pictures.decoding import Picture
 from intgrads.pictures.objects import Finder
-from intgrads.pictures.request import ImageRequest
+from intgrads.pictures.request import REGIONS, ImageRequest
 from intgrads.pictures.sent import (
     by_pixel,
     ends,
@@ -133,6 +133,7 @@ class SentPicture:
                 by_unit=by_pixel,
                 unit_shape=spec.size,
                 family=family,
+                kept_share=request.kept_share if request.groups == REGIONS else None,
             ),
             ShownPicture(request, self.picture, view, None if request.segment is False else found, family),
             (*notes, *about_groups, *about_baselines),

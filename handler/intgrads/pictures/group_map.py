@@ -29,13 +29,22 @@ class Region(NamedTuple):
 RANKS = 10
 """Groups that are numbered and listed."""
 
+FRAME = (255, 200, 0)
+"""The colour of a frame, which no group has."""
+
 HEADING = "value of the group"
 LINE = 18
 """Height of a line of the ranking."""
 
 
 def group_map(
-    pixels: NDArray[np.uint8], masks: NDArray[np.bool_], labels: Sequence[str], values: GroupValues, view: View
+    pixels: NDArray[np.uint8],
+    masks: NDArray[np.bool_],
+    labels: Sequence[str],
+    values: GroupValues,
+    view: View,
+    *,
+    framed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw groups over their picture, and a ranking beside it.
 
@@ -47,9 +56,11 @@ def group_map(
         At the network's size; drawn at the picture's, enlarged as :func:`.heat_map.drawing_scale` says.
     labels : sequence of str, length G
     values : GroupValues
-        Of these groups, and perhaps of more after them.
+        Of these groups.
     view : View
         What the network saw of the picture.
+    framed : ndarray, (h, w), bool, optional
+        A part of the picture to draw a frame around.
 
     Returns
     -------
@@ -57,20 +68,25 @@ def group_map(
         The picture in grey; blue where a group raised the output and red where it lowered it, the deeper the larger its
         value. Where groups overlap the one of the larger value is seen. What the network did not see is hatched.
     """
-    order = ranking(values, len(masks))
+    order = ranking(values)
     _, size = drawing_scale(pixels)
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BILINEAR))
     seen, box = view.place(grey.shape)
     side = seen[1].stop - seen[1].start, seen[0].stop - seen[0].start
-    largest = values.values[: len(masks)].max()
-    shares = np.sign(values.idg[: len(masks)]) * values.values[: len(masks)] / (largest or 1.0)
+    largest = values.values.max()
+    shares = np.sign(values.idg) * values.values / (largest or 1.0)
     drawn = np.repeat(unseen(grey, 0, grey.shape)[..., None], 3, axis=2)
     drawn[seen] = grey[seen][..., None]
     edges = np.zeros(grey.shape, bool)
+
+    def enlarged(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        whole = np.zeros(grey.shape, bool)
+        whole[seen] = np.asarray(Image.fromarray(mask).resize(side, Image.Resampling.NEAREST, box=box))
+        return whole
+
     large: dict[int, Region] = {}
     for k in reversed(order):
-        mask = np.zeros(grey.shape, bool)
-        mask[seen] = np.asarray(Image.fromarray(masks[k]).resize(side, Image.Resampling.NEAREST, box=box))
+        mask = enlarged(masks[k])
         # Around the group alone: fifty groups of a large photo would take minutes otherwise.
         around = _around(mask)
         inside = mask[around]
@@ -79,6 +95,8 @@ def group_map(
         drawn[around][inside] = 0.45 * grey[around][inside][:, None] + 0.55 * tint
         edges[around] |= find_boundaries(inside, mode="inner")
     drawn[edges] = 0.7 * drawn[edges]
+    if framed is not None:
+        drawn[find_boundaries(enlarged(framed), mode="thick")] = FRAME
     image = Image.fromarray(drawn)
     entries: list[tuple[str, Colour]] = []
     for rank, k in enumerate(order[:RANKS], 1):

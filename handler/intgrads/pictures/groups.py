@@ -18,6 +18,7 @@ from skimage.filters import sobel
 from skimage.segmentation import slic, watershed
 
 from intgrads.errors import RequestError
+from intgrads.pictures.regions import region_tree
 from intgrads.pictures.request import MOST_GROUPS, SuperpixelMethod
 from intgrads.pictures.run_lengths import decode_mask
 from intgrads.pictures.transform import View
@@ -44,12 +45,15 @@ class PictureGroups:
         At the network's size; none is empty.
     notes : list of str
         What was changed on the way.
+    parents : tuple of int or None
+        Where they are a tree: the group that each is a part of; G for the whole picture.
     """
 
     kind: str
     labels: list[str]
     masks: Masks
     notes: list[str]
+    parents: tuple[int, ...] | None = None
 
 
 def superpixels(
@@ -84,6 +88,15 @@ def superpixels(
     masks = np.zeros((len(values), *size), bool)
     masks[:, *inside] = cut == values[:, None, None]
     return PictureGroups("superpixel", labels, masks, notes)
+
+
+def regions(pixels: NDArray[np.uint8], inside: tuple[slice, slice]) -> PictureGroups:
+    """Cut a picture, (H, W, 3), into nested regions at all scales, where there is picture."""
+    tree = region_tree(pixels[inside])
+    masks = np.zeros((len(tree.masks), *pixels.shape[:2]), bool)
+    masks[:, *inside] = tree.masks
+    labels = [f"region {k + 1}" for k in range(len(masks))]
+    return PictureGroups("region", labels, masks, [], tuple(tree.parents))
 
 
 def segments(masks: Masks, labels: list[str], view: View) -> PictureGroups:
@@ -146,8 +159,8 @@ def _label_map(groups: Any, picture: tuple[int, int], size: tuple[int, int]) -> 
         found = np.empty(0)
     if found.ndim != 2 or found.dtype.kind not in "iu" or found.max(initial=0) >= 2**63:
         raise RequestError(
-            "must be segments, superpixels, a label map (H, W) of whole numbers, a PNG of one in base64 (in a form: "
-            'the file), or a list of masks {"size": [H, W], "counts": [...]} as COCO has them',
+            "must be segments, superpixels, regions, a label map (H, W) of whole numbers, a PNG of one in base64 (in a "
+            'form: the file), or a list of masks {"size": [H, W], "counts": [...]} as COCO has them',
             "groups",
         )
     if found.shape not in (picture, size):

@@ -25,6 +25,9 @@ from intgrads.settings import Settings
 
 SuperpixelMethod = Literal["slic", "watershed"]
 
+REGIONS = "regions"
+"""Groups that are a tree."""
+
 MOST_GROUPS = 1000
 """Of a picture, single pixels aside."""
 
@@ -81,8 +84,11 @@ class ImageRequest(Request):
     )
     groups: Any = Field(
         None,
-        description="segments, superpixels, a label map (H, W) as whole numbers or a PNG, or a list of masks in "
-        "COCO's run lengths; default none",
+        description="segments, superpixels, regions (nested ones), a label map (H, W) as whole numbers or a PNG, or a "
+        "list of masks in COCO's run lengths; default none",
+    )
+    kept_share: Annotated[float, BeforeValidator(no_bool)] = Field(
+        0.8, gt=0, le=1, description="of regions: the part of f(x) − f(x′) that the smallest set of them is to keep"
     )
     superpixel_method: SuperpixelMethod = Field("slic", description="how superpixels are cut")
     n_superpixels: WholeNumber | None = Field(
@@ -113,6 +119,8 @@ class ImageRequest(Request):
         if content.get("groups") != "superpixels":
             about = ("n_superpixels", "superpixel_method")
             notes += [f"`{name}` was not used: it is about superpixels" for name in about if name in content]
+        if content.get("groups") != REGIONS and "kept_share" in content:
+            notes.append("`kept_share` was not used: it is about regions")
         return notes
 
     def check(self, settings: Settings) -> Self:

@@ -19,15 +19,17 @@ from intgrads.errors import RequestError
 from intgrads.integral.groups import GroupFamily
 from intgrads.pictures.baselines import UNIFORM, image_baseline
 from intgrads.pictures.decoding import Picture, array_picture, decode_label_map, decode_picture
-from intgrads.pictures.groups import PictureGroups, callers_groups, segments, superpixels
+from intgrads.pictures.groups import PictureGroups, callers_groups, regions, segments, superpixels
 from intgrads.pictures.objects import Finder, Objects
-from intgrads.pictures.request import ImageRequest
+from intgrads.pictures.request import REGIONS, ImageRequest
 from intgrads.pictures.transform import PictureSpec, View
 from intgrads.request import is_picture, json_in
 from intgrads.settings import Settings
 from intgrads.subject import Baseline, Clock
 
-HOW_GROUPS = "must be segments, superpixels, a label map or masks; a PNG of one goes in base64, or in a form as a file"
+HOW_GROUPS = (
+    "must be segments, superpixels, regions, a label map or masks; a PNG of one goes in base64, or in a form as a file"
+)
 HOW_BASELINES = "is not base64 of a picture; send a picture in base64, a list of pictures, or in a form one file"
 HOW_PICTURES = "is not base64; send the file's bytes in base64, or the file itself as the form field `data`"
 
@@ -105,6 +107,8 @@ def _groups(
         return None
     if groups == "superpixels":
         return superpixels(pixels, request.superpixel_method, request.n_superpixels, view.inside)
+    if groups == REGIONS:
+        return regions(pixels, view.inside)
     if groups == "segments":
         if found is None:
             raise RequestError("this archive has no TensorMask to find segments; ask for superpixels", "groups")
@@ -127,6 +131,7 @@ def _family(groups: PictureGroups, pixels: bool) -> GroupFamily:
         members=masks.reshape(len(masks), -1),
         units=pixels,
         places=masks,
+        parents=groups.parents,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,15 +74,19 @@ class ShownPicture:
             told["instances"] = self.found.listed(with_masks=self.request.format == "json")
         return told | dict(self.more)
 
-    def draw(self, attribution: Attribution | None, groups: GroupValues | None) -> NDArray[np.uint8]:
+    def draw(
+        self, attribution: Attribution | None, groups: GroupValues | None, kept: Sequence[int]
+    ) -> NDArray[np.uint8]:
         """Return the heat map over the picture, at its size, or the groups on it; without either, its objects."""
         if groups is not None and self.family is not None:
-            return self._group_map(self.family, groups)
+            return self._group_map(self.family, groups, kept)
         if attribution is not None:
             return self._heat_map(attribution.integrated_gradients[0])
         return self.picture.pixels if self.found is None else object_map(self.picture.pixels, self.found)
 
-    def section(self, attribution: Attribution | None, target: int, groups: GroupValues | None) -> str:
+    def section(
+        self, attribution: Attribution | None, target: int, groups: GroupValues | None, kept: Sequence[int]
+    ) -> str:
         """Return the picture in HTML, its heat map for one of the targets, its groups and its objects."""
         shown = [(self.picture.pixels, "the picture")]
         hatched = "; hatched, not seen by the network" if self.view.crops else ""
@@ -100,7 +104,9 @@ class ShownPicture:
             tables += objects_section(self.found)
         if groups is not None and self.family is not None:
             caption = f"groups: blue raised the output, red lowered it, the deeper the larger the value{hatched}"
-            shown.append((self._group_map(self.family, groups), caption))
+            if self.family.parents is not None:
+                caption = f"the smallest regions; framed, those that keep a share of the output. {caption}"
+            shown.append((self._group_map(self.family, groups, kept), caption))
             tables += groups_section(self.family, groups)
         if self.found is not None:
             shown.append((object_map(self.picture.pixels, self.found), "the objects that were found"))
@@ -109,8 +115,12 @@ class ShownPicture:
     def _heat_map(self, attribution: Tensor) -> NDArray[np.uint8]:
         return heat_map(self.picture.pixels, attribution.numpy(), self.view)
 
-    def _group_map(self, family: GroupFamily, groups: GroupValues) -> NDArray[np.uint8]:
-        return group_map(self.picture.pixels, family.places[:-1], family.labels[:-1], groups, self.view)
+    def _group_map(self, family: GroupFamily, groups: GroupValues, kept: Sequence[int]) -> NDArray[np.uint8]:
+        """Draw the groups; of a tree its leaves, as larger ones would hide them."""
+        drawn = list(range(len(family.labels) - 1)) if family.parents is None else family.leaves
+        labels = [family.labels[k] for k in drawn]
+        framed: NDArray[np.bool_] | None = np.any(family.places[list(kept)], axis=0) if kept else None
+        return group_map(self.picture.pixels, family.places[drawn], labels, groups.of(drawn), self.view, framed=framed)
 
 
 def _by_pixel(maps: Tensor) -> NDArray[np.float64]:

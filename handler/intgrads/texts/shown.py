@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +87,13 @@ class ShownText:
         words = self.sentence.words
         return spread(attribution, _scores), spread(attribution, lambda each: words.sums(_scores(each)))
 
-    def section(self, attribution: Attribution | None, target: int, groups: GroupValues | None) -> str:
+    def section(
+        self,
+        attribution: Attribution | None,
+        target: int,
+        groups: GroupValues | None,
+        kept: Sequence[int],  # noqa: ARG002
+    ) -> str:
         """Return the text in HTML, its words coloured by their scores for one of the targets, and its groups."""
         if attribution is None:
             section = text_section(self.sentence, np.zeros(len(self.sentence.ids)))
