@@ -141,7 +141,7 @@ def test_groups_carry_the_mean_over_baselines() -> None:
     mask = np.zeros((13, 17), int)
     mask[:, :8] = 1
     names = ["black", "white", "blur"]
-    groups = {"groups": mask.tolist()}
+    groups: dict[str, Any] = {"groups": mask.tolist()}
     several = ask(baseline=names, **groups)["groups"]
     each = [ask(baseline=name, **groups)["groups"] for name in names]
     for k, group in enumerate(several):
