@@ -109,8 +109,11 @@ values = st.recursive(
     max_leaves=8,
 )
 names = st.sampled_from(
-    ["img_data", "image", "target_class", "n_steps", "method", "baseline", "seed", "fields", "format", "other"]
-)
+    [
+        "img_data", "image", "target_class", "against", "output", "n_steps", "method", "baseline", "baseline_data",
+        "seed", "fields", "format", "other",
+    ]
+)  # fmt: skip
 
 
 @settings(deadline=None, max_examples=200)

@@ -14,6 +14,7 @@ from intgrads.service import Service
 from intgrads.settings import Settings
 from intgrads.texts.classifier import TextClassifier
 from safetensors.torch import load
+from shared.bad_requests import gif
 from shared.texts import bert_service, plain_tokenizer, prepared, saved, service_of, small_bert
 from shared.toys import call, encoded, json_call, pixels, refused, small_service, told
 
@@ -141,7 +142,7 @@ def test_groups_carry_the_mean_over_baselines() -> None:
     mask = np.zeros((13, 17), int)
     mask[:, :8] = 1
     names = ["black", "white", "blur"]
-    groups = {"groups": mask.tolist()}
+    groups: dict[str, Any] = {"groups": mask.tolist()}
     several = ask(baseline=names, **groups)["groups"]
     each = [ask(baseline=name, **groups)["groups"] for name in names]
     for k, group in enumerate(several):
@@ -347,6 +348,12 @@ BAD: dict[str, tuple[dict[str, Any], int, str, str]] = {
 def test_bad_baselines_are_answered_with_their_field_and_remedy(name: str) -> None:
     content, status, field, words = BAD[name]
     assert refused(SERVICE.answer([json_call(**PICTURE, **content)])[0], status, words)["field"] == field
+
+
+@pytest.mark.parametrize(("content", "status"), [(gif(), 415), (OTHER[:-40], 400), (b"hello there", 400)])
+def test_a_bad_file_in_a_form_is_told_as_one(content: bytes, status: int) -> None:
+    reply = SERVICE.answer([call(data=encoded(pixels()), baseline_data=bytearray(content))])[0]
+    assert refused(reply, status, "")["field"] == "baseline_data"
 
 
 def test_a_large_picture_is_too_large_as_a_baseline_too() -> None:

@@ -3,7 +3,10 @@
 Each has ``measure(options)``, which returns the tables that it fills: their rows, by their names in the docs.
 """
 
-NAMES = ("speed", "precision", "equal_error", "map_error", "growth", "server", "faithfulness", "tensormask", "gpu")
+NAMES = (
+    "speed", "precision", "equal_error", "map_error", "saturation", "growth", "server", "faithfulness", "tensormask",
+    "gpu",
+)  # fmt: skip
 """In the order of ``run.py all``, which leaves ``gpu`` out on a CPU."""
 
 ON_A_GPU = ("gpu", "speed", "precision", "equal_error", "growth")

@@ -22,6 +22,7 @@ from intgrads.pictures.decoding import Picture
 from intgrads.pictures.objects import Objects
 from intgrads.pictures.request import ImageRequest
 from intgrads.pictures.transform import PictureSpec
+from intgrads.request import SPREAD
 from intgrads.service import Service
 from intgrads.settings import Settings
 from intgrads.texts.baselines import TextBaseline
@@ -106,8 +107,10 @@ def test_every_tensor_is_listed_with_its_shape(kind: str) -> None:
     rows = table_rows(page, f"<!-- checked: {kind} -->")
     shapes = {names(row[0])[0]: row[1] for row in rows}
     assert sorted(shapes) == sorted({*request.tensors, *request.figures})
-    named = [name for name in shapes if name in request.tensors]
+    named = [name for name in shapes if name in request.tensors and name != SPREAD]
     answer = load(b"".join(ask(service(), **content, fields=named, format="safetensors").body))
+    several = load(b"".join(ask(service(), **content, baseline="uniform:2", format="safetensors").body))
+    answer |= {name: tensor for name, tensor in several.items() if name.endswith("_spread")}
     strings = told(ask(service(), **content, format="json"))
     sides: dict[str, int] = {}
     for name, shape in shapes.items():
@@ -127,7 +130,10 @@ def test_every_tensor_is_listed_with_its_shape(kind: str) -> None:
 def test_every_figure_of_info_is_listed_and_no_other() -> None:
     listed = [name for row in table_rows(REQUESTS_PAGE, "<!-- checked: info -->") for name in names(row[0])]
     given = {
-        name for _, _, service, content in OF_KINDS.values() for name in told(ask(service(), **content, format="json"))
+        name
+        for _, _, service, content in OF_KINDS.values()
+        for baseline in ("zero", "uniform:2")
+        for name in told(ask(service(), **content, baseline=baseline, format="json"))
     }
     # What JSON has beside `info`: the figures, which have a table of their own.
     given -= {name for _, request, _, _ in OF_KINDS.values() for name in request.figures} - set(listed)

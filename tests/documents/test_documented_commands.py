@@ -56,6 +56,9 @@ NOT_RUN = {
     "curl -T examples/cat.jpg -H 'Content-Type: image/jpeg' -H \"Authorization: Bearer $KEY\" "
     "http://HOST:8080/predictions/intgrads -o cat.gzip": "needs a server that others reach",
     "./archive.sh timm:resnet50 --weights resnet50.safetensors --name resnet": OWN,
+    "./archive.sh timm:resnet50 --weights resnet50.safetensors --examples pictures --name resnet": OWN,
+    "curl -F data=@examples/cat.jpg -F baseline=examples -F format=html http://127.0.0.1:8080/predictions/resnet "
+    "-o cat.html": "asks that archive; test_examples.py makes one and asks it",
     "./archive.sh hf:my-bert --name mybert": OWN,
     "./archive.sh bit --weights bit_model.pth --name bit": OWN,
     "./archive.sh lanet --weights lanet_model.pth --name lanet": OWN,

@@ -1,7 +1,7 @@
 """The heat map is bright where the attribution is, dark elsewhere, and never fails on a flat one."""
 
 import numpy as np
-from intgrads.pictures.heat_map import heat_map
+from intgrads.pictures.heat_map import heat_map, signed_map
 from intgrads.pictures.transform import PictureSpec
 
 GREY = np.full((60, 80, 3), 128, np.uint8)
@@ -27,3 +27,22 @@ def test_the_frame_is_not_brighter_than_the_inside_for_even_attributions() -> No
 def test_no_attribution_is_drawn_as_none() -> None:
     drawn = heat_map(GREY, np.zeros((3, 30, 40), np.float32), VIEW)
     assert (drawn == drawn[0, 0]).all()
+
+
+def test_the_signed_map_is_blue_where_it_raises_red_where_it_lowers_and_grey_elsewhere() -> None:
+    attribution = np.zeros((3, 30, 40), np.float32)
+    attribution[:, 8:12, 8:12], attribution[:, 8:12, 28:32] = 1.0, -1.0
+    drawn = signed_map(GREY, attribution, VIEW).astype(int)
+    red, _, blue = np.moveaxis(drawn, -1, 0)
+    assert blue[20, 20] > red[20, 20] + 50
+    assert red[20, 60] > blue[20, 60] + 50
+    assert drawn[55, 40].tolist() == [128] * 3
+    assert (signed_map(GREY, 0 * attribution, VIEW) == 128).all()
+
+
+def test_a_map_is_drawn_as_bright_as_another() -> None:
+    attribution = np.zeros((1, 30, 40), np.float32)
+    attribution[0, 8:12, 8:12] = 1.0
+    faint = heat_map(GREY, 0.1 * attribution, VIEW, attribution).astype(int)
+    assert faint.sum() < heat_map(GREY, 0.1 * attribution, VIEW).astype(int).sum()
+    np.testing.assert_array_equal(heat_map(GREY, attribution, VIEW, attribution), heat_map(GREY, attribution, VIEW))

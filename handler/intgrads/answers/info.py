@@ -141,6 +141,11 @@ class Integral:
         """Points that were computed on the path from one baseline, at most."""
         return max((one.evaluations for one in self.baselines), default=0) if self.baselines else self.evaluations
 
+    @property
+    def cancels(self) -> bool:
+        """Whether the map from each of several baselines has converged, for all targets, whatever their mean has."""
+        return self.baselines is not None and all(all(one.converged) for one in self.baselines)
+
 
 @dataclass(frozen=True)
 class Group:
@@ -361,7 +366,7 @@ def integral_warnings(
         if not target.converged:
             remedy = _remedy(target, integral, expected, most_evaluations)
             warnings.append(f"{_state(target, integral.tolerance or RELATIVE_ERROR)}; {remedy}")
-    if request.tolerance and not all(target.converged for target in integral.targets):
+    if request.tolerance and not all(target.converged for target in integral.targets) and not integral.cancels:
         warnings.append(f"the tolerance was not met within {integral.evaluations} evaluations")
     return warnings
 
@@ -406,6 +411,13 @@ def _percent(part: float) -> str:
 
 def _remedy(target: Target, integral: Integral, expected: Callable[[float], int], most_evaluations: int) -> str:
     """Return what would help, with what it is likely to cost."""
+    if integral.tolerance is not None and integral.cancels:
+        wanted = integral.tolerance**2 / max(target.attribution_error, integral.tolerance)
+        tolerance = next((one for one in TOLERANCES if one < wanted), TOLERANCES[-1])
+        return (
+            "that from each baseline has, and parts of them cancel in the mean; "
+            f"tolerance={tolerance:g} would take about {_round(expected(tolerance))} evaluations for each baseline"
+        )
     if integral.tolerance is not None:
         if integral.evaluations_of_one >= most_evaluations:
             return "this archive allows no more evaluations"

@@ -107,7 +107,7 @@ def spread_sentence(what: str, unit: str, apart: NDArray[np.float64], mean: NDAr
         Standard deviation over the baselines, and the mean over them, of each unit.
     """
     size = float(np.linalg.norm(mean))
-    part = f"{100 * float(np.linalg.norm(apart)) / size:.2g} % of the {what}" if size > 0 else "all that there is"
+    part = f"{100 * float(np.linalg.norm(apart)) / size:.0f} % of the {what}" if size > 0 else "all that there is"
     return (
         f"<p>Shown is the mean over the baselines below. How far they are apart, their standard deviation for each "
         f"{unit}, is {part} in all. Where that is as strong as the mean itself, the answer depends on the baseline; "

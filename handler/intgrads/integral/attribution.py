@@ -145,6 +145,7 @@ class PathIntegral:
         self._without_gradient: set[float] = set()
         self._evaluations = 0
         self._logits: dict[float, Tensor] = {}
+        self._f: dict[float, NDArray[np.float64]] = {}
         self._slopes: dict[float, NDArray[np.float64]] = {}
         self._sketches: dict[float, NDArray[np.float64]] = {}
         self._sums: dict[float, NDArray[np.float64]] = {}
@@ -252,9 +253,11 @@ class PathIntegral:
         )
 
     def _values(self, alpha: float) -> NDArray[np.float64]:
-        """Return f at a point for each target, (T,)."""
-        logits = self._logits[alpha].double()[None]
-        return torch.cat([functional.of(logits) for functional in self.functionals]).cpu().numpy()
+        """Return f at a point for each target, (T,); computed once, when first asked for."""
+        if alpha not in self._f:
+            logits = self._logits[alpha].double()[None]
+            self._f[alpha] = torch.cat([functional.of(logits) for functional in self.functionals]).cpu().numpy()
+        return self._f[alpha]
 
     def _settled(self) -> tuple[int, ...]:
         if self.targets is None:

@@ -6,6 +6,7 @@ so that the eye can follow it. The numbers, with their signs, are in the other f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.filters import gaussian
 
+from intgrads.answers.colours import signed_colour
 from intgrads.pictures.transform import View
 
 SMOOTHING = 0.025
@@ -61,13 +63,43 @@ def heat_map(
         The picture in dark grey, brighter and warmer where its pixels moved the output more; hatched grey where
         the network saw nothing of it.
     """
+    smooth = _smooth(np.abs(attribution.sum(axis=0, dtype=np.float64)))
+    as_bright = smooth if brightness is None else _smooth(np.abs(brightness.sum(axis=0, dtype=np.float64)))
+
+    def colour(strong: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[Any]:
+        warm = matplotlib.colormaps[COLOURS](strong, bytes=True)[..., :3]
+        dark = 0.7 * grey
+        drawn: NDArray[np.float32] = dark + (0.25 + 0.6 * strong[..., None]) * (warm - dark)
+        return drawn
+
+    return _laid_over(pixels, _clipped(smooth, as_bright), view, colour)
+
+
+def signed_map(pixels: NDArray[np.uint8], attribution: NDArray[Any], view: View) -> NDArray[np.uint8]:
+    """Lay an attribution with its signs over its picture: blue where it is above 0, red where it is below.
+
+    Takes and returns what :func:`heat_map` does, but for the colours. Neighbours of opposite signs cancel.
+    """
+    smooth = _smooth(attribution.sum(axis=0, dtype=np.float64))
+
+    def colour(strong: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[Any]:
+        return grey + 0.85 * np.abs(strong[..., None]) * (signed_colour(strong.astype(np.float64)) - grey)
+
+    return _laid_over(pixels, _clipped(smooth, np.abs(smooth)), view, colour)
+
+
+def _laid_over(
+    pixels: NDArray[np.uint8],
+    strength: NDArray[np.float64],
+    view: View,
+    colour: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[Any]],
+) -> NDArray[np.uint8]:
+    """Return a picture in colours where the network looked: of the strength there (h, w), and of its grey (h, w, 1)."""
     height, width = pixels.shape[:2]
-    smooth = _smooth(attribution)
-    top = np.percentile(smooth if brightness is None else _smooth(brightness), CLIP_PERCENTILE)
-    strength = np.clip(smooth / top, 0, 1) if top > 0 else np.zeros_like(smooth)
     (seen_rows, seen_columns), box = view.place((height, width))
     top_seen, side = seen_rows.start, (seen_columns.stop - seen_columns.start, seen_rows.stop - seen_rows.start)
-    strength = np.asarray(Image.fromarray(strength.astype(np.float32)).resize(side, Image.Resampling.BILINEAR, box=box))
+    resized = Image.fromarray(strength.astype(np.float32)).resize(side, Image.Resampling.BILINEAR, box=box)
+    strengths = np.asarray(resized)
 
     drawn = np.empty_like(pixels)
     # A band of rows at a time: in one piece a photo of 50 megapixels would take gigabytes here.
@@ -78,18 +110,23 @@ def heat_map(
         here = slice(max(top_row, top_seen), min(top_row + BAND, seen_rows.stop))
         if here.start >= here.stop:
             continue
-        strong = strength[here.start - top_seen : here.stop - top_seen]
-        colour = matplotlib.colormaps[COLOURS](strong, bytes=True)[..., :3]
-        dark = 0.7 * grey[here.start - top_row : here.stop - top_row, seen_columns, None]
-        drawn[here, seen_columns] = np.rint(dark + (0.25 + 0.6 * strong[..., None]) * (colour - dark))
+        strong = strengths[here.start - top_seen : here.stop - top_seen]
+        drawn[here, seen_columns] = np.rint(
+            colour(strong, grey[here.start - top_row : here.stop - top_row, seen_columns, None])
+        )
     return drawn
 
 
-def _smooth(attribution: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the magnitude of an attribution as the eye can follow it, (h, w)."""
-    magnitude = np.abs(attribution.sum(axis=0, dtype=np.float64))
+def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values of pixels (h, w) as the eye can follow them."""
     # Zeros beyond the border: repeating the border's own values would let single pixels there outshine the rest.
-    return np.asarray(gaussian(magnitude, sigma=SMOOTHING * max(magnitude.shape), mode="constant"))
+    return np.asarray(gaussian(values, sigma=SMOOTHING * max(values.shape), mode="constant"))
+
+
+def _clipped(smooth: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values as parts of a high percentile of some sizes, from -1 to 1."""
+    top = np.percentile(sizes, CLIP_PERCENTILE)
+    return np.clip(smooth / top, -1, 1) if top > 0 else np.zeros_like(smooth)
 
 
 def unseen(grey: NDArray[Any], first_row: int, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field
 
+from intgrads.baselines import DATA
 from intgrads.errors import RequestError
 from intgrads.pictures.baselines import IMAGE_BASELINES, ImageBaseline
 from intgrads.request import (
@@ -110,7 +111,9 @@ class ImageRequest(Request):
     @classmethod
     def is_file(cls, name: str, value: bytes) -> bool:
         """Whether a part of a form is a file; see :meth:`Request.is_file`."""
-        return name in ("data", "image") or (name in ("groups", "baseline_data") and is_picture(value))
+        # Base64 is plain ASCII, and no picture is.
+        own = name == DATA and not value.isascii()
+        return own or name in ("data", "image") or (name in ("groups", DATA) and is_picture(value))
 
     @classmethod
     def unused(cls, content: Mapping[str, Any], refined: bool) -> list[str]:

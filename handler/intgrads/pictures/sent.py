@@ -162,9 +162,9 @@ def _own_picture(content: Any, settings: Settings) -> Picture:
     limit = settings.max_picture_pixels
     if isinstance(content, Path):
         return decode_picture(content.read_bytes(), "baseline", limit)
-    if isinstance(content, bytes) and is_picture(content):
+    if isinstance(content, bytes):
         return decode_picture(content, DATA, limit)
-    if isinstance(content, str | bytes):
+    if isinstance(content, str):
         return decode_picture(_from_base64(content, DATA, HOW_BASELINES), DATA, limit)
     return array_picture(content, DATA, limit)
 

@@ -16,7 +16,7 @@ from intgrads.integral.expectation import spread
 from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.pictures.decoding import Picture
 from intgrads.pictures.group_map import group_map
-from intgrads.pictures.heat_map import heat_map
+from intgrads.pictures.heat_map import heat_map, signed_map
 from intgrads.pictures.object_map import object_map
 from intgrads.pictures.objects import Objects
 from intgrads.pictures.page import objects_section, picture_section
@@ -92,13 +92,17 @@ class ShownPicture:
         hatched = "; hatched, not seen by the network" if self.view.crops else ""
         if attribution is not None:
             caption = f"what moved the output: bright, much; dark, little{hatched}"
+            if self.request.against is not None:
+                caption = (
+                    f"what tells them apart: blue speaks for the class above, red for what it is told from{hatched}"
+                )
             shown.append((self._heat_map(attribution.integrated_gradients[target]), caption))
         tables = ""
         apart = None if attribution is None else spread(attribution, _by_pixel)
         if attribution is not None and apart is not None:
             mean = attribution.integrated_gradients[target].numpy()
             drawn = heat_map(self.picture.pixels, apart[target].reshape(1, *mean.shape[1:]), self.view, mean)
-            shown.append((drawn, f"how far the baselines are apart, as bright as in the map before{hatched}"))
+            shown.append((drawn, f"how far the baselines are apart: bright, as much as the map itself{hatched}"))
             tables += spread_sentence("map", "pixel", apart[target], mean.sum(axis=0))
         if self.found is not None:
             tables += objects_section(self.found)
@@ -113,7 +117,9 @@ class ShownPicture:
         return picture_section(shown) + tables
 
     def _heat_map(self, attribution: Tensor) -> NDArray[np.uint8]:
-        return heat_map(self.picture.pixels, attribution.numpy(), self.view)
+        # A contrast has two sides, and which of them a pixel speaks for is the answer.
+        drawn = heat_map if self.request.against is None else signed_map
+        return drawn(self.picture.pixels, attribution.numpy(), self.view)
 
     def _group_map(self, family: GroupFamily, groups: GroupValues, kept: Sequence[int]) -> NDArray[np.uint8]:
         """Draw the groups; of a tree its leaves, as larger ones would hide them."""
