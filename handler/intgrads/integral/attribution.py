@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from intgrads.integral.convergence import Samples, local_error
-from intgrads.integral.map_error import ErrorModel, MapErrors, map_norms
+from intgrads.integral.map_error import MapErrors, map_norms
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
 from intgrads.integral.quadrature import Rule
 from intgrads.integral.sketch import sketch
+from intgrads.integral.walk import ErrorModel
 
 Sums = Callable[[Tensor], NDArray[np.float64]]
 """From something like x for each target, (T, *shape), to sums over groups of features, (T, Q)."""
