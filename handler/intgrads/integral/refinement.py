@@ -111,6 +111,7 @@ class Refinement:
             affordable //= TOUCHED
         chosen = self._worst_gaps(models, samples, total, worst, enough=bool(met.all()))[:affordable]
         if len(chosen) > 1 and len(samples.alphas) == LEAST_REFINEMENT:
+            # Five nodes tell little of where, and each round is a batch.
             chosen = np.arange(len(worst))[:affordable]
         pieces = np.ones(len(worst), np.int64)
         pieces[chosen] = 2
