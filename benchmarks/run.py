@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("handler", "scripts", "training")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("handler", "scripts", "training", "tests")]
 
 import torch  # noqa: E402
 from machine import LIMITS, conditions  # noqa: E402

@@ -39,7 +39,7 @@ HOUSE = ("handler", "scripts", "benchmarks", "training")
 RESULTS = ROOT / "benchmarks" / "results"
 
 MEASURED = (
-    "speed", "precision", "equal_error-medians", "map_error-networks", "map_error-cost", "growth",
+    "speed", "precision", "equal_error-medians", "map_error-networks", "map_error-rules", "map_error-cost", "growth",
     "server-around", "server-load", "server-start", "faithfulness", "faithfulness-differences", "faithfulness-contrast",
     "saturation", "tensormask", "gpu",
 )  # fmt: skip

@@ -136,7 +136,7 @@ class Request(BaseModel, ABC):
         description="refine the nodes until the estimated error of the map is at most this part of it, 0 to 1, and the "
         "local error at most this part of the difference",
     )
-    max_evaluations: WholeNumber = Field(description="most points of a refinement, a whole number of at least 9")
+    max_evaluations: WholeNumber = Field(description="most points of a refinement, a whole number of at least 5")
     precision: Precision = Field("float32", description="precision of the network's arithmetic")
     baseline: Any = Field(description=BASELINE)
     baseline_data: Any = Field(None, description="the caller's own baseline, or a list of them; default none")

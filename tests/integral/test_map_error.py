@@ -175,7 +175,9 @@ def ask(**options: Any) -> dict[str, Any]:
 
 
 def test_an_answer_has_the_error_of_each_pixel_where_it_is_named() -> None:
-    answer = ask(fields=["attribution_error_map", "integrated_grads"], n_steps=10)
+    # A rule that errs: Gauss's is right to float32's rounding here, which is added to the whole alone.
+    options: dict[str, Any] = {"n_steps": 10, "method": "riemann_left"}
+    answer = ask(fields=["attribution_error_map", "integrated_grads"], **options)
     of_pixels = np.array(answer["attribution_error_map"])
     assert of_pixels.shape == (1, 8, 10)
     whole = np.linalg.norm(of_pixels) / np.linalg.norm(answer["integrated_grads"])
@@ -216,4 +218,4 @@ def test_an_archives_tolerance_is_for_those_who_say_nothing_of_the_nodes() -> No
     assert asked(n_steps=7)["tolerance"] is None
     assert asked(method="riemann_left")["method"] == "riemann_left"
     assert asked(tolerance=0.5, n_steps=33)["evaluations"] == 33
-    assert asked(max_evaluations=9)["evaluations"] == 9
+    assert asked(max_evaluations=9)["evaluations"] <= 9

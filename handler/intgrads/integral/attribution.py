@@ -12,11 +12,12 @@ from torch import Tensor
 
 from intgrads.integral.convergence import Samples, local_error
 from intgrads.integral.functionals import Functional, Logit, OfTarget
-from intgrads.integral.map_error import ErrorModel, MapErrors, MeanErrors, map_norms
+from intgrads.integral.map_error import MapErrors, MeanErrors, map_norms
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
 from intgrads.integral.quadrature import Rule
 from intgrads.integral.sketch import sketch
+from intgrads.integral.walk import ErrorModel
 
 Sums = Callable[[Tensor], NDArray[np.float64]]
 """From something like x for each target, (T, *shape), to sums over groups of features, (T, Q)."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from intgrads.integral.convergence import RELATIVE_ERROR, Samples
-from intgrads.integral.map_error import FEWEST, ErrorModel, fixed_models
+from intgrads.integral.map_error import FEWEST, fixed_models
 from intgrads.integral.quadrature import Rule
+from intgrads.integral.walk import ErrorModel
 
 
 @dataclass(frozen=True)

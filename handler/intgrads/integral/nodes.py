@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from intgrads.integral.convergence import Samples
-from intgrads.integral.map_error import ErrorModel
 from intgrads.integral.quadrature import Rule
+from intgrads.integral.walk import ErrorModel
 
 
 class Nodes(Protocol):

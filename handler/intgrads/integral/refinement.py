@@ -19,16 +19,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from intgrads.integral.convergence import EIGHTHS, Samples, gap_errors, local_error
+from intgrads.integral.convergence import Samples, gap_errors, local_error
 from intgrads.integral.interpolation import gap_integrals
-from intgrads.integral.map_error import ErrorModel, allotment, map_norms, nearest_rates, refined_models
+from intgrads.integral.map_error import allotment, map_norms, nearest_rates, refined_models
 from intgrads.integral.quadrature import Rule
+from intgrads.integral.walk import ErrorModel
 
 Array = NDArray[np.float64]
 
-LEAST_REFINEMENT = EIGHTHS + 1
-"""Nodes of the first round: the ends of each eighth of the path."""
-
+LEAST_REFINEMENT = 5
+"""Nodes of the first round: the ends of each quarter of the path."""
 SHARE = 0.3
 """Part of what is to be mended that one round mends: the worst gaps that make it up are halved."""
 
@@ -57,7 +57,7 @@ class Refinement:
     max_evaluations : int
         Most nodes.
     start_nodes : int, default 0
-        Nodes of the first round, rounded up to a multiple of 8, and one.
+        Nodes of the first round, rounded up to a multiple of 4, and one.
     """
 
     name = "refined"
@@ -65,8 +65,9 @@ class Refinement:
     def __init__(self, tolerance: float, max_evaluations: int, start_nodes: int = 0) -> None:
         self.tolerance = tolerance
         self.most = max_evaluations
-        wanted = max(1, -(-(start_nodes - 1) // EIGHTHS))
-        self._gaps = EIGHTHS * min(wanted, max(1, (max_evaluations - 1) // EIGHTHS))
+        least = LEAST_REFINEMENT - 1
+        wanted = max(1, -(-(start_nodes - 1) // least))
+        self._gaps = least * min(wanted, max(1, (max_evaluations - 1) // least))
         self._planned: Rule | None = None
 
     @property
@@ -109,6 +110,9 @@ class Refinement:
         if self._planned is not None:
             affordable //= TOUCHED
         chosen = self._worst_gaps(models, samples, total, worst, enough=bool(met.all()))[:affordable]
+        if len(chosen) > 1 and len(samples.alphas) == LEAST_REFINEMENT:
+            # Five nodes tell little of where, and each round is a batch.
+            chosen = np.arange(len(worst))[:affordable]
         pieces = np.ones(len(worst), np.int64)
         pieces[chosen] = 2
         if self._planned is not None or (room is not None and len(chosen) > room):
