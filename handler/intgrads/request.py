@@ -245,9 +245,7 @@ class Request(BaseModel, ABC):
             if name in self._of_one_path() and self.several_baselines:
                 raise RequestError(f"each baseline has its own {name}; ask for one baseline, or leave it out", "fields")
             if name == SPREAD and not self.several_baselines:
-                raise RequestError(
-                    f"there is no {name} of one baseline; send several, as baseline=black,white", "fields"
-                )
+                raise RequestError(f"there is no {name} of one baseline; send several", "fields")
         return self
 
 
