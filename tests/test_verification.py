@@ -80,12 +80,12 @@ class Wrong(InTheMiddle):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of pictures (B, 3, 32, 32)."""
-        return super().forward(UpsideDown.apply(x))  # type: ignore[no-untyped-call]
+        return super().forward(UpsideDown.apply(x))
 
 
 @pytest.mark.parametrize("groups", [None, "superpixels", "regions"])
 def test_a_map_upside_down_is_told_to_be_wrong(groups: str | None) -> None:
-    asked = {} if groups is None else {"groups": groups, "group_pixels": False}
+    asked: dict[str, Any] = {} if groups is None else {"groups": groups, "group_pixels": False}
     right, wrong = ask(verify=True, **asked), ask(service(Wrong()), verify=True, **asked)
     assert right["verification"]["better_than_chance"]
     assert not any("no better than chance" in warning for warning in right["warnings"])
@@ -121,7 +121,7 @@ def test_what_is_kept_is_what_the_network_says_of_the_picture_cut_out() -> None:
     pixels = torch.from_numpy(picture() / 255.0).permute(2, 0, 1).float()
     with torch.no_grad():
         only, without = InTheMiddle()(
-            torch.stack([pixels * torch.from_numpy(masks), pixels * ~torch.from_numpy(masks)])
+            torch.stack([pixels * masks, pixels * ~masks])
         )
     assert answer["kept"]["value_of_these"] == pytest.approx(float(only[0]), rel=1e-4)
     assert answer["kept"]["value_without"] == pytest.approx(float(without[0]), rel=1e-4)
@@ -141,7 +141,8 @@ def test_over_several_baselines_curves_are_the_means() -> None:
 
 
 def test_against_and_probabilities_are_verified_as_what_they_are() -> None:
-    for asked in ({"against": "dark"}, {"output": "probability"}):
+    questions: tuple[dict[str, Any], ...] = ({"against": "dark"}, {"output": "probability"})
+    for asked in questions:
         answer = ask(verify=True, target_class="bright", **asked)
         assert answer["verification"]["deletion"][0] == pytest.approx(answer["value"], rel=1e-5)
 
