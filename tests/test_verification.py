@@ -120,9 +120,7 @@ def test_what_is_kept_is_what_the_network_says_of_the_picture_cut_out() -> None:
     masks = torch.tensor(answer["group_masks"])[answer["kept"]["regions"]].any(0)
     pixels = torch.from_numpy(picture() / 255.0).permute(2, 0, 1).float()
     with torch.no_grad():
-        only, without = InTheMiddle()(
-            torch.stack([pixels * masks, pixels * ~masks])
-        )
+        only, without = InTheMiddle()(torch.stack([pixels * masks, pixels * ~masks]))
     assert answer["kept"]["value_of_these"] == pytest.approx(float(only[0]), rel=1e-4)
     assert answer["kept"]["value_without"] == pytest.approx(float(without[0]), rel=1e-4)
 
