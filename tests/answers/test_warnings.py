@@ -30,7 +30,7 @@ def test_a_delta_of_fixed_steps_is_told_with_what_helps(steps: int) -> None:
 
 
 def test_a_warning_speaks_of_the_map_and_of_what_a_better_one_is_likely_to_cost() -> None:
-    answer, told_of = warnings(n_steps=40, method="riemann_left")
+    answer, told_of = warnings(n_steps=100, method="riemann_left")
     assert 0.05 < answer["attribution_error"] < 0.3
     (warning,) = told_of
     found = re.search(r"off by about ([\d.]+) %; tolerance=([\d.]+) would take about (\d+) evaluations", warning)

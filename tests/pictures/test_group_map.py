@@ -16,7 +16,7 @@ MASKS[0, :, :2], MASKS[1, :, 2:4], MASKS[2] = True, True, True
 def test_blue_raised_red_lowered() -> None:
     attributions = np.zeros((4, 6))
     attributions[:, :2], attributions[:, 2:4] = 2, -1
-    values = group_values(attributions.reshape(-1, 1), np.ones((24, 1)), MASKS.reshape(3, -1))
+    values = group_values(attributions.reshape(-1, 1), np.ones((24, 1)), MASKS.reshape(3, -1)).of([0, 1])
     drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values, VIEW).astype(int)
     height, width = SHORTEST_SIDE, SHORTEST_SIDE * 60 // 40
     assert drawn.shape[0] == height
@@ -27,7 +27,7 @@ def test_blue_raised_red_lowered() -> None:
 
 
 def test_no_value_is_no_colour() -> None:
-    values = group_values(np.zeros((24, 1)), np.ones((24, 1)), MASKS.reshape(3, -1))
+    values = group_values(np.zeros((24, 1)), np.ones((24, 1)), MASKS.reshape(3, -1)).of([0, 1])
     drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values, VIEW)
     red, green, blue = signed_colour(0.0).tolist()
     assert max(red, green, blue) - min(red, green, blue) < 3

@@ -83,6 +83,8 @@ def refined_models(samples: Samples) -> list[ErrorModel]:
     alphas, count = samples.alphas, len(samples.alphas)
     squares = peano_squares(alphas, gap_integrals(alphas, 4).weights(count))
     model = ErrorModel(np.zeros(count), rates(alphas, 4), squares)
+    if count < FEWEST:
+        return [model] * len(samples.difference)
     told_by_f = ratio(gap_errors(samples), model.of_gaps(samples.slopes))
     models = []
     for t, by_f in enumerate(told_by_f.tolist()):
