@@ -155,7 +155,7 @@ class MapErrors:
 
     def evaluations_for(self, tolerance: float) -> int:
         """Return how many points a refinement to a tolerance is likely to take."""
-        most = 0.0
+        most = float(FEWEST)  # with which a refinement starts
         for t, model in enumerate(refined_models(self.samples)):
             vectors, allowed = self.samples.sketches[:, t], tolerance * float(self.norms[t])
             if model.scale < 1:
@@ -233,10 +233,11 @@ def nearest_rates(alphas: Array, vectors: Array) -> Array:
 def allotment(model: ErrorModel, vectors: Array, allowed: float) -> Array:
     """Return into how many pieces to cut each gap, (gaps,), not rounded, for a total error of `allowed`.
 
+    Less than one where a wider gap would do.
     A gap's squared error falls with the square of the pieces where the gradient jumps. The fewest pieces in all are
     those of Lagrange's multiplier: as the cube root of the squared errors.
     """
     errors = model.of_gaps(vectors).sum(1)
     roots = np.cbrt(errors)
-    pieces: Array = np.maximum(roots * np.sqrt(roots.sum()) / max(allowed, 1e-300), 1.0)
+    pieces: Array = roots * np.sqrt(roots.sum()) / max(allowed, 1e-300)
     return pieces
