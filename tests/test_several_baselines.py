@@ -336,6 +336,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "data that is not base64": ({"baseline_data": "no base64!"}, 400, "baseline_data", "base64"),
     "data that is damaged": ({"baseline_data": base64_of(OTHER[:-40])}, 400, "baseline_data", "cut short"),
     "data of a number": ({"baseline_data": 5}, 400, "baseline_data", "(H, W, 3)"),
+    "nothing in the list": ({"baseline_data": [base64_of(OTHER), None]}, 400, "baseline_data", "number 1 of the list"),
     "no data in the list": ({"baseline_data": []}, 400, "baseline_data", "1 to 6"),
     "too much data": ({"baseline_data": [base64_of(OTHER)] * 7}, 400, "baseline_data", "1 to 6"),
     "a list of numbers": ({"baseline_data": [1, 2]}, 400, "baseline_data", "(H, W, 3)"),
@@ -377,6 +378,7 @@ def test_several_maps_that_do_not_fit_are_refused() -> None:
 BAD_TEXTS: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "an unknown one in a list": ({"baseline": ["pad", "black"]}, 400, "baseline", "rand-norm"),
     "an empty text": ({"baseline_data": " "}, 400, "baseline_data", "empty"),
+    "nothing in the list": ({"baseline_data": [None]}, 400, "baseline_data", "number 0 of the list"),
     "a number": ({"baseline_data": 5}, 400, "baseline_data", "not int"),
     "a list of numbers": ({"baseline_data": [1]}, 400, "baseline_data", "not int"),
     "half a character": ({"baseline_data": "\ud800"}, 400, "baseline_data", "half a character"),

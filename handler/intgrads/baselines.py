@@ -80,6 +80,9 @@ def starts(
     if data is not None:
         if not isinstance(data, list):
             return [Start(DATA, content=data)]
+        for place, one in enumerate(data):
+            if one is None:
+                raise RequestError(f"number {place} of the list is null; send a baseline there, or leave it out", DATA)
         return [Start(f"{DATA}[{place}]", content=one) for place, one in enumerate(data)]
     found = []
     for name in [baseline] if isinstance(baseline, str) else baseline:
