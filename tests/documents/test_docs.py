@@ -135,7 +135,7 @@ def test_every_figure_of_info_is_listed_and_no_other() -> None:
         for baseline in ("zero", "uniform:2")
         for name in told(ask(service(), **content, baseline=baseline, format="json"))
     }
-    _, _, pictures, picture = OF_KINDS[next(iter(OF_KINDS))]
+    _, _, pictures, picture = OF_KINDS["pictures"]
     given |= set(told(ask(pictures(), **{**picture, "groups": "regions"}, format="json")))
     # What JSON has beside `info`: the figures, which have a table of their own.
     given -= {name for _, request, _, _ in OF_KINDS.values() for name in request.figures} - set(listed)
