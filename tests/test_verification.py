@@ -163,6 +163,19 @@ def test_where_both_ends_are_equal_nothing_is_claimed() -> None:
     assert page.status == 200
 
 
+def test_one_or_two_groups_are_held_to_other_orders_alone() -> None:
+    masks = np.zeros((SIDE, SIDE), int)
+    masks[8:24, 8:24] = 1
+    two = ask(verify=True, groups=masks.tolist(), group_pixels=False)  # and what is in none of them
+    assert two["verification"]["better_than_chance"]
+    one = ask(verify=True, groups=np.ones((SIDE, SIDE), int).tolist(), group_pixels=False)
+    assert one["verification"]["deletion_area_by_chance"] == []
+    assert not any("chance" in warning for answer in (one, two) for warning in answer["warnings"])
+    content = {"img_data": picture().tolist(), "groups": np.ones((SIDE, SIDE), int).tolist(), "verify": True}
+    page = service().answer([json_call(**content, format="html")])[0]
+    assert "no other order" in b"".join(page.body).decode()
+
+
 def test_the_same_request_has_the_same_verification() -> None:
     assert ask(groups="regions") == ask(groups="regions")
 

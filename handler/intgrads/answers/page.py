@@ -168,6 +168,8 @@ def _verification(verified: Verified) -> str:
         f'</text><text x="40" y="150">0</text><text x="120" y="150">part exchanged</text><text x="272" y="150">1</text>'
         f"{lines}</svg>"
     )
+    if not verified.deletion_area_by_chance:
+        return f"<div>{drawn}<p>Verification: there is one part alone, and so no other order of the parts.</p></div>"
     verdict = "better than" if verified.better_than_chance else "<strong>no better than</strong>"
     by_chance = (
         f"{min(one for one in areas if one is not None):.2f} to {max(one for one in areas if one is not None):.2f}"

@@ -97,16 +97,18 @@ class Verification:
     @property
     def falls_sooner(self) -> bool:
         """Whether the output falls sooner under deletion than by any chance."""
-        return self.curves.deletion_area < min(chance.deletion_area for chance in self.chances)
+        own = self.curves.deletion_area
+        return bool(np.isfinite(own)) and all(own < chance.deletion_area for chance in self.chances)
 
     @property
     def rises_sooner(self) -> bool:
         """Whether the output rises sooner under insertion than by any chance."""
-        return self.curves.insertion_area > max(chance.insertion_area for chance in self.chances)
+        own = self.curves.insertion_area
+        return bool(np.isfinite(own)) and all(own > chance.insertion_area for chance in self.chances)
 
     @property
     def better_than_chance(self) -> bool:
-        """Whether it does both."""
+        """Whether it does both; also where there is no other order."""
         return self.falls_sooner and self.rises_sooner
 
 
@@ -147,22 +149,36 @@ def ranked_groups(groups: NDArray[np.bool_], order: Sequence[int]) -> Parts:
 
 
 def chances_of_groups(parts: Parts) -> list[Parts]:
-    """Return the same parts in orders by chance, several at once where there are more than :data:`SLICES`."""
+    """Return the same parts in other orders by chance, several at once where there are more than :data:`SLICES`.
+
+    None of a single part, which has no other order.
+    """
     random = np.random.default_rng(SEED)
     count = int(parts.max()) + 1
+    if count == 1:
+        return []
     together = np.arange(count) * min(count, SLICES) // count
-    return [together[random.permutation(count)][parts] for _ in range(CHANCES)]
+    return [together[_another_order(random, count)][parts] for _ in range(CHANCES)]
+
+
+def _another_order(random: np.random.Generator, count: int) -> Parts:
+    """Return a permutation of at least two that is not the order as it is."""
+    while True:
+        order = random.permutation(count)
+        if (order != np.arange(count)).any():
+            return order
 
 
 def chances_of_a_map(parts: Parts, shape: tuple[int, ...]) -> list[Parts]:
     """Return the same map moved elsewhere, around the edges.
 
     Single pixels by chance would be no fair rival: noise disturbs a network more than the same area in patches does.
-    A text's tokens, and whatever else lies in a row, go in any order.
+    The parts of a text, and of whatever else lies in a row, go in another order.
     """
     random = np.random.default_rng(SEED)
     if len(shape) == 1:
-        return [random.permutation(parts) for _ in range(CHANCES)]
+        count = int(parts.max()) + 1
+        return [_another_order(random, count)[parts] for _ in range(CHANCES)] if count > 1 else []
     moved = []
     for _ in range(CHANCES):
         # Far enough to be elsewhere.
