@@ -337,6 +337,8 @@ BAD: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "data that is damaged": ({"baseline_data": base64_of(OTHER[:-40])}, 400, "baseline_data", "cut short"),
     "data of a number": ({"baseline_data": 5}, 400, "baseline_data", "(H, W, 3)"),
     "nothing in the list": ({"baseline_data": [base64_of(OTHER), None]}, 400, "baseline_data", "number 1 of the list"),
+    "the same name twice": ({"baseline": "black,white,black"}, 400, "baseline", "twice"),
+    "the same data twice": ({"baseline_data": [base64_of(OTHER)] * 2}, 400, "baseline_data", "twice"),
     "no data in the list": ({"baseline_data": []}, 400, "baseline_data", "1 to 6"),
     "too much data": ({"baseline_data": [base64_of(OTHER)] * 7}, 400, "baseline_data", "1 to 6"),
     "a list of numbers": ({"baseline_data": [1, 2]}, 400, "baseline_data", "(H, W, 3)"),

@@ -80,10 +80,7 @@ def starts(
     if data is not None:
         if not isinstance(data, list):
             return [Start(DATA, content=data)]
-        for place, one in enumerate(data):
-            if one is None:
-                raise RequestError(f"number {place} of the list is null; send a baseline there, or leave it out", DATA)
-        return [Start(f"{DATA}[{place}]", content=one) for place, one in enumerate(data)]
+        return _own(data)
     found = []
     for name in [baseline] if isinstance(baseline, str) else baseline:
         several = SEVERAL.fullmatch(name)
@@ -97,16 +94,29 @@ def starts(
         if several[3] and wanted > len(examples):
             raise RequestError(f"this archive has {len(examples)} examples, {name} asks for more", "baseline")
         if not 1 <= wanted + len(found) <= most or not wanted:
-            raise RequestError(f"a request has 1 to {most} baselines; ask for fewer", "baseline")
+            raise RequestError(f"a request has 1 to {most} baselines; ask for so many", "baseline")
         if several[3]:
             drawn = np.random.default_rng(seed).permutation(len(examples))[:wanted]
             paths = [examples[place] for place in drawn.tolist()]
             found += [Start(f"{EXAMPLES}/{path.name}", seed, path) for path in paths]
         else:
             found += [Start(uniform, seed + place) for place in range(wanted)]
+    twice = next((one.name for place, one in enumerate(found) if one in found[:place]), None)
+    if twice is not None:
+        raise RequestError(f"{twice!r} is asked for twice; the same baseline again tells nothing new", "baseline")
     if len(found) > most:
         raise RequestError(f"a request has 1 to {most} baselines, got {len(found)}; ask for fewer", "baseline")
     return found
+
+
+def _own(data: list[Any]) -> list[Start]:
+    """Return where paths start that begin at the caller's own inputs."""
+    for place, one in enumerate(data):
+        if one is None:
+            raise RequestError(f"number {place} of the list is null; send a baseline there, or leave it out", DATA)
+        if one in data[:place]:
+            raise RequestError(f"number {place} of the list is there twice; the same tells nothing new", DATA)
+    return [Start(f"{DATA}[{place}]", content=one) for place, one in enumerate(data)]
 
 
 def is_several(baseline: str | Sequence[str], data: Any) -> bool:

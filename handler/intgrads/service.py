@@ -276,7 +276,7 @@ class Service(Generic[AnyClassifier]):
             if time.monotonic() > deadline:
                 raise RequestError(
                     f"not done within the {self.settings.response_timeout} s that this archive allows; ask for fewer "
-                    "n_steps or target classes, or send a smaller picture or text",
+                    "n_steps, target classes or baselines, leave `verify` out, or send a smaller picture or text",
                     "n_steps",
                     kind="TooMuchWork",
                 )
