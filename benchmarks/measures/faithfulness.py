@@ -134,7 +134,7 @@ def of_sentence(module: nn.Module, integrands: Sequence[Integrand], found: Found
     mean = one.by_unit(torch.stack(maps).mean(0)).numpy().sum(1)
     # The family of an answer: the tokens, the words and the whole text.
     values = group_values(own, step, one.family.members, one.family.units)
-    values = GroupValues(*(getattr(values, name)[kinds == "word"] for name in GroupValues.__annotations__))
+    values = values.of(np.flatnonzero(kinds == "word").tolist())
     orders = {
         "IG": slices(own.sum(1), (step != 0).any(1), len(own)),
         "IG, three baselines": slices(mean, (step != 0).any(1), len(own)),
@@ -143,8 +143,7 @@ def of_sentence(module: nn.Module, integrands: Sequence[Integrand], found: Found
         "values": ranked(words, np.sign(values.idg) * values.values),
         "IDG": ranked(words, values.idg),
     }
-    units = one.by_unit(torch.arange(x.numel()).view(x.shape))
-    held(lambda points: forward(points)[:, target], Ends(x, [baseline], units), orders, found)
+    held(lambda points: forward(points)[:, target], Ends(x, [baseline], one.unit_places), orders, found)
 
 
 def attributed(module: nn.Module, x: Tensor, baseline: Tensor, target: int) -> Tensor:
@@ -158,7 +157,7 @@ def attributed(module: nn.Module, x: Tensor, baseline: Tensor, target: int) -> T
 def valued(own: Array, step: Array, groups: NDArray[np.bool_], units: bool) -> GroupValues:
     """Return what groups carry in the family with the whole input, of these groups alone."""
     values = group_values(own, step, np.concatenate([groups, np.ones_like(groups[:1])]), units)
-    return GroupValues(*(getattr(values, name)[: len(groups)] for name in GroupValues.__annotations__))
+    return values.of(range(len(groups)))
 
 
 def ranked(groups: NDArray[np.bool_], priority: Array) -> Parts:

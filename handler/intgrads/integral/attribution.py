@@ -12,7 +12,7 @@ from torch import Tensor
 
 from intgrads.integral.convergence import Samples, local_error
 from intgrads.integral.functionals import Functional, Logit, OfTarget
-from intgrads.integral.map_error import MapErrors, MeanErrors, map_norms
+from intgrads.integral.map_error import MapErrors, MeanErrors, map_norms, no_less_than_missing
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
 from intgrads.integral.quadrature import Rule
@@ -279,10 +279,9 @@ class PathIntegral:
         sums = np.stack([self._sums[alpha] for alpha in samples.alphas.tolist()]) if self._sums else None
         error_map, known = self._map_of_errors(models, samples.alphas) if self._error_map else (None, None)
         errors = MapErrors(models, samples, map_norms(rule, samples), sums, known)
-        # What no node has seen is missing from the sum as well, and the error adds up to no less than that.
-        sizes = np.maximum(integrated.abs().flatten(1).sum(1).cpu().numpy(), np.abs(samples.difference))
-        missing = np.divide(np.abs(delta), sizes, out=np.zeros_like(delta), where=sizes > 0)
-        error, off = np.maximum(errors.relative(), missing), local_error(samples)
+        absolute = integrated.abs().flatten(1).sum(1).cpu().numpy()
+        error = no_less_than_missing(errors.relative(), absolute, delta, samples.difference)
+        off = local_error(samples)
         tolerance = self.nodes.tolerance
         gradients = self._kept(rule) if self._keep else None
         self._held.clear()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from intgrads.integral.attribution import Attribution
 from intgrads.integral.convergence import allowed_error
-from intgrads.integral.map_error import MapErrors, MeanErrors
+from intgrads.integral.map_error import MapErrors, MeanErrors, no_less_than_missing
 
 
 def mean_attribution(each: Sequence[Attribution]) -> Attribution:
@@ -45,10 +45,7 @@ def mean_attribution(each: Sequence[Attribution]) -> Attribution:
         np.mean([getattr(one, name) for one in each], axis=0)
         for name in ("convergence_delta", "difference", "value", "baseline_value", "local_error")
     )
-    # As of a single path: what no node has seen is missing from the sum as well.
-    sizes = np.maximum(np.abs(flat).sum(1), np.abs(difference))
-    missing = np.divide(np.abs(delta), sizes, out=np.zeros_like(delta), where=sizes > 0)
-    error = np.maximum(errors.relative(), missing)
+    error = no_less_than_missing(errors.relative(), np.abs(flat).sum(1), delta, difference)
     return Attribution(
         targets=first.targets,
         integrated_gradients=mean.float(),

@@ -34,8 +34,8 @@ class Functional(Protocol):
 
 
 @dataclass(frozen=True)
-class Logit:
-    """The logit of a target: f_t."""
+class _OfTarget:
+    """What names one logit, the target's."""
 
     target: int
 
@@ -43,6 +43,11 @@ class Logit:
     def indices(self) -> tuple[int, ...]:
         """The target."""
         return (self.target,)
+
+
+@dataclass(frozen=True)
+class Logit(_OfTarget):
+    """The logit of a target: f_t."""
 
     def of(self, logits: Tensor) -> Tensor:
         """Return it for each row of logits (B, C): (B,)."""
@@ -70,18 +75,11 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class LogOdds:
+class LogOdds(_OfTarget):
     r"""A target against all others: :math:`f_t - \log \sum_{j \ne t} \exp f_j`, which is log p / (1 - p) of a softmax.
 
     It has no ceiling, as p has, and a shift of all logits does not change it.
     """
-
-    target: int
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """The target."""
-        return (self.target,)
 
     def of(self, logits: Tensor) -> Tensor:
         """Return it for each row of logits (B, C), C at least 2: (B,)."""
@@ -90,16 +88,10 @@ class LogOdds:
 
 
 @dataclass(frozen=True)
-class LogProbability:
+class LogProbability(_OfTarget):
     """The logarithm of a target's probability: by a softmax, or a sigmoid where outputs do not exclude each other."""
 
-    target: int
     sigmoid: bool = False
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """The target."""
-        return (self.target,)
 
     def of(self, logits: Tensor) -> Tensor:
         """Return it for each row of logits (B, C): (B,)."""
@@ -108,20 +100,12 @@ class LogProbability:
 
 
 @dataclass(frozen=True)
-class Probability:
+class Probability(LogProbability):
     """A target's probability: by a softmax, or by a sigmoid where outputs do not exclude each other."""
-
-    target: int
-    sigmoid: bool = False
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """The target."""
-        return (self.target,)
 
     def of(self, logits: Tensor) -> Tensor:
         """Return it for each row of logits (B, C): (B,)."""
-        return LogProbability(self.target, self.sigmoid).of(logits).exp()
+        return super().of(logits).exp()
 
 
 OfTarget = Callable[[int], Functional]

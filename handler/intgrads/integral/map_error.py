@@ -167,6 +167,25 @@ class MapErrors:
         return int(np.ceil(min(most, 1e9)))
 
 
+def no_less_than_missing(relative: Array, absolute: Array, delta: Array, difference: Array) -> Array:
+    """Return the relative error of each map, (T,), given the estimate: at least what is missing from its sum.
+
+    What no node has seen is missing from the sum as well, and the error adds up to no less than that.
+
+    Parameters
+    ----------
+    relative : ndarray, (T,)
+        As estimated.
+    absolute : ndarray, (T,)
+        Sums of the absolute integrated gradients.
+    delta, difference : ndarray, (T,)
+        The convergence delta, and f(x) - f(x').
+    """
+    sizes = np.maximum(absolute, np.abs(difference))
+    missing: Array = np.divide(np.abs(delta), sizes, out=np.zeros_like(delta), where=sizes > 0)
+    return np.maximum(relative, missing)
+
+
 @dataclass(frozen=True)
 class MeanErrors:
     """How far a mean over several paths is off, for T targets: what is known adds up, chance does so in squares.
