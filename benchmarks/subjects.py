@@ -28,7 +28,7 @@ from intgrads.settings import Settings
 from intgrads.subject import Integrand
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from shapes import CONFIG, HELD_OUT, KINDS, WEIGHTS, draw
+from shapes import CONFIG, HELD_OUT, KINDS, WEIGHTS, draw, normalised
 from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
@@ -58,10 +58,6 @@ class Pictured:
     normalise: Callable[[NDArray[np.generic]], Tensor]
 
 
-def _normalise(pixels: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(np.asarray(pixels, np.float32)).permute(2, 0, 1) / 127.5 - 1
-
-
 def photos(count: int) -> Iterator[Pictured]:
     """Yield photos of the demo network."""
     network, _ = load("demo-image", CPU)
@@ -88,7 +84,7 @@ def digits(count: int) -> Iterator[Pictured]:
     network.load_state_dict({name: weights[pth_name(name)].float() for name in network.state_dict()})
     network.eval().requires_grad_(False)
     for k, pixels in enumerate(bit_digits.digits()[1][:count]):
-        yield Pictured(f"digit {k + 1}", network, pixels, _normalise)
+        yield Pictured(f"digit {k + 1}", network, pixels, lambda picture: bit_digits.normalised(picture[None])[0])
 
 
 def drawings(count: int) -> Iterator[Pictured]:
@@ -120,8 +116,7 @@ class KindsPresent(nn.Module):
 
     def normalise(self, pixels: NDArray[np.generic]) -> Tensor:
         """Return what it takes for pixels (H, W, 3), 0 … 255."""
-        mean, std = (self.detector.get_buffer(f"pixel_{name}")[0] for name in ("mean", "std"))
-        return (torch.from_numpy(np.asarray(pixels, np.float32)).permute(2, 0, 1) - mean.flip(0)) / std.flip(0)
+        return normalised(self.detector, pixels[None])[0]
 
 
 def sentences(count: int, baselines: Sequence[str]) -> Iterator[tuple[nn.Module, list[Integrand]]]:

@@ -10,6 +10,7 @@ digits held out that file gets right. One thread, half a minute; ``tests/integra
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ def digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64], N
     return split[0], split[1], split[2], split[3]
 
 
-def normalised(pictures: NDArray[np.uint8]) -> Tensor:
+def normalised(pictures: NDArray[Any]) -> Tensor:
     """Return what the network takes, (n, 3, 32, 32)."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 

@@ -131,7 +131,12 @@ def _shape(kind: str, length: float, centre: NDArray[np.float64], angle: float) 
 
 def network_input(model: IntgradsTensorMask, drawings: list[Drawing]) -> Tensor:
     """Return what the network takes for some drawings, (N, 3, SIDE, SIDE), RGB."""
-    pixels = torch.from_numpy(np.stack([one.pixels for one in drawings])).permute(0, 3, 1, 2).float()
+    return normalised(model, np.stack([one.pixels for one in drawings]))
+
+
+def normalised(model: IntgradsTensorMask, pictures: NDArray[Any]) -> Tensor:
+    """Return pictures (N, H, W, 3), RGB, 0 … 255, as the network takes them, (N, 3, H, W)."""
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
     return (pixels - model.get_buffer("pixel_mean").flip(0)) / model.get_buffer("pixel_std").flip(0)
 
 
