@@ -87,7 +87,7 @@ def write(name: str, machine: Row, tables: Tables, part: bool) -> None:
     path = RESULTS / f"{name}.{machine['kind']}.json"
     if part and path.exists():
         kept: Tables = json.loads(path.read_text())["tables"]
-        tables = {table: _with(kept.get(table, []), rows) for table, rows in tables.items()}
+        tables = kept | {table: _with(kept.get(table, []), rows) for table, rows in tables.items()}
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps({"machine": machine, "tables": tables}, indent=1, ensure_ascii=False) + "\n")
 
