@@ -337,6 +337,7 @@ class Service(Generic[AnyClassifier]):
         targets = job.targets or integrand.targets
         job.question.check(targets or (), integrand.labels)
         several, integrals = request.several_baselines, list[PathIntegral]()
+        points = job.nodes.most * len(targets or (0,)) * len(integrand.baselines)
         x = integrand.input.to(self.device)
         for baseline in integrand.baselines:
             integral = PathIntegral(
@@ -344,7 +345,7 @@ class Service(Generic[AnyClassifier]):
                 request.nodes(),
                 keep_gradients=request.gradients in request.sent_tensors() and not several,
                 error_map=ERROR_MAP in request.sent_tensors(),
-                sums=integrand.sums(),
+                sums=integrand.sums(points),
                 of=job.question.of,
                 follows=integrals[0] if integrals else None,
             )

@@ -116,10 +116,10 @@ def told(verification: Verification) -> Verified:
         areas=curves.areas.tolist(),
         deletion=curves.deletion.tolist(),
         insertion=curves.insertion.tolist(),
-        deletion_area=_finite(curves.deletion_area),
-        insertion_area=_finite(curves.insertion_area),
-        deletion_area_by_chance=[_finite(chance.deletion_area) for chance in chances],
-        insertion_area_by_chance=[_finite(chance.insertion_area) for chance in chances],
+        deletion_area=finite(curves.deletion_area),
+        insertion_area=finite(curves.insertion_area),
+        deletion_area_by_chance=[finite(chance.deletion_area) for chance in chances],
+        insertion_area_by_chance=[finite(chance.insertion_area) for chance in chances],
         better_than_chance=verification.better_than_chance,
         passes=verification.passes,
     )
@@ -146,5 +146,6 @@ def _largest(family: GroupFamily, leaves: Sequence[int]) -> list[int]:
     return [k for k, parent in enumerate(parents) if whole[k] and (parent is None or not whole[parent])]
 
 
-def _finite(number: float) -> float | None:
+def finite(number: float) -> float | None:
+    """Return a number as JSON can carry it: None for what is none."""
     return number if np.isfinite(number) else None

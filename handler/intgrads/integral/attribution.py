@@ -149,7 +149,7 @@ class PathIntegral:
         self._f: dict[float, NDArray[np.float64]] = {}
         self._slopes: dict[float, NDArray[np.float64]] = {}
         self._sketches: dict[float, NDArray[np.float64]] = {}
-        self._sums: dict[float, NDArray[np.float64]] = {}
+        self._sums: dict[float, NDArray[np.float32]] = {}
         self._held: dict[float, Tensor] = {}
         self._total: Tensor | None = None
         self._in_total: dict[float, float] = {}
@@ -230,7 +230,7 @@ class PathIntegral:
             self._slopes[alpha] = along.flatten(1).sum(1).cpu().numpy()
             self._sketches[alpha] = sketch(along)
             if self._sum_up is not None:
-                self._sums[alpha] = self._sum_up(along)
+                self._sums[alpha] = self._sum_up(along).astype(np.float32)
         is_node = self._weights is None or alpha in self._weights
         if self._weights is None or (self._keep and is_node) or self._error_map:
             self._held[alpha] = gradient.float().cpu()
