@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intgrads.integral.ablation import (
+    SLICES,
     Parts,
     Verification,
     chances_of_a_map,
@@ -97,13 +98,24 @@ def orders(
     return [parts, *chances_of_groups(parts)]
 
 
+def parts_to_verify(integrand: Integrand) -> int:
+    """Return how many parts an answer's order has, at most."""
+    return SLICES if integrand.family is None else len(_asked(integrand.family))
+
+
+def _asked(family: GroupFamily) -> list[int]:
+    """Return the groups that were asked for, or the leaves of regions."""
+    if family.parents is not None:
+        return family.leaves
+    return [k for k, kind in enumerate(family.kinds) if kind not in LISTED_BESIDE]
+
+
 def ranked(family: GroupFamily, groups: GroupValues) -> list[int]:
     """Return the groups that were asked for, or the leaves of regions, from what raised the output most on."""
+    asked = _asked(family)
     if family.parents is not None:
-        asked = family.leaves
         merits = groups.integrated_gradients / family.members.sum(1)
     else:
-        asked = [k for k, kind in enumerate(family.kinds) if kind not in LISTED_BESIDE]
         merits = np.sign(groups.idg) * groups.values
     order: list[int] = np.array(asked)[np.argsort(-merits[asked], kind="stable")].tolist()
     return order

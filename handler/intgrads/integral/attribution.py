@@ -159,6 +159,11 @@ class PathIntegral:
         """Gradients to compute at least."""
         return len(self.nodes.start()) * len(self.targets or (0,))
 
+    @property
+    def evaluations(self) -> int:
+        """Points that were computed so far."""
+        return self._evaluations
+
     def next_alphas(self) -> list[float]:
         """Return the points to evaluate next, given all that were asked for before; none when complete.
 
