@@ -76,6 +76,8 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
         """Answer a batch of requests: ``preprocess``, ``inference``, ``postprocess``; or describe the model."""
         self._rows = data
         answers: list[Any] = super().handle(data, context)
+        if self.service is not None:
+            self.service.give_back_memory()
         return answers
 
     def _is_describe(self) -> bool:

@@ -41,6 +41,7 @@ from intgrads.reading import read_request
 from intgrads.request import ERROR_MAP, SPREAD, Request
 from intgrads.settings import Settings
 from intgrads.speed.devices import MOST_ROWS, OnDevice, RowMemory, chunk_rows, memory_of_a_row, set_threads
+from intgrads.speed.heap import Heap
 from intgrads.speed.pace import FORWARD, Pace, seconds_of_a_gradient, work_of_a_point
 from intgrads.speed.precision import PRECISIONS, Precision, at_precision, pays
 from intgrads.subject import AnyClassifier, Classifier, Clock, Integrand, Sent, Subject
@@ -169,6 +170,7 @@ class Service(Generic[AnyClassifier]):
         self._pace = Pace()
         if network.shape is not None:
             self._rows(network.module, network.shape)
+        self._heap = Heap()
 
     @classmethod
     def load(cls, directory: Path, device: torch.device, workers: Callable[[], int] = lambda: 1) -> Service[Classifier]:
@@ -312,6 +314,10 @@ class Service(Generic[AnyClassifier]):
             with _failing_alone(i, batch.replies):
                 batch.replies[i] = self._reply(job, batch)
         return [batch.replies[i] for i in range(batch.size)]
+
+    def give_back_memory(self) -> None:
+        """Give memory back to the machine after large answers; to be called once a batch's replies were sent."""
+        self._heap.give_back()
 
     # ------------------------------------------------------------------ what they are made of
     def _clock(self, batch: Batch) -> Clock:
