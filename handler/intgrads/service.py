@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any, Generic
@@ -25,7 +25,7 @@ from intgrads.answers.answer import Attributed, answer, values_of_groups
 from intgrads.answers.info import Integral, integral_info, integral_warnings, verification_warnings
 from intgrads.answers.verified import orders, parts_to_verify
 from intgrads.archives.archive import open_archive, read_manifest
-from intgrads.call import Call, Limit, Reply
+from intgrads.call import Account, Call, Limit, Reply
 from intgrads.errors import RequestError
 from intgrads.formats.encodings import Contents, encode
 from intgrads.integral.ablation import Ends, Verification, passes, verify
@@ -313,7 +313,7 @@ class Service(Generic[AnyClassifier]):
         for i, job in batch.jobs.items():
             with _failing_alone(i, batch.replies):
                 batch.replies[i] = self._reply(job, batch)
-        return [batch.replies[i] for i in range(batch.size)]
+        return [_accounted(batch.replies[i], batch) for i in range(batch.size)]
 
     def give_back_memory(self) -> None:
         """Give memory back to the machine after large answers; to be called once a batch's replies were sent."""
@@ -410,7 +410,8 @@ class Service(Generic[AnyClassifier]):
         return Part(subject, integrand, job.precision, forward, integrals, at_once, to_verify)
 
     def _reply(self, job: Job, batch: Batch) -> Reply:
-        headers = {}
+        headers, account = dict[str, str](), Account("answered", job.request.format)
+        begun, computed = time.monotonic(), batch.integrating
         answers = [self._answer(job, part, batch) for part in job.parts]
         contents = [content for content, _ in answers]
         if answers:
@@ -419,6 +420,8 @@ class Service(Generic[AnyClassifier]):
             errors = [target.attribution_error for _, integral in answers for target in integral.targets]
             headers["X-Intgrads-Attribution-Error"] = ",".join(f"{error:.3g}" for error in errors)
             headers["X-Intgrads-Evaluations"] = ",".join(str(integral.evaluations) for _, integral in answers)
+            evaluations = sum(integral.evaluations for _, integral in answers)
+            account = replace(account, evaluations=evaluations, attribution_error=max(errors))
         else:
             contents = [
                 answer(self.name, job.request, subject, [*job.notes, *subject.notes]) for subject in job.subjects
@@ -430,7 +433,9 @@ class Service(Generic[AnyClassifier]):
         headers["X-Intgrads-Estimate"] = f"{job.estimate:.3g}"
         headers["X-Intgrads-Seconds"] = f"{time.monotonic() - batch.started:.4f}"
         headers["X-Intgrads-Integration-Seconds"] = f"{batch.integrating:.4f}"
-        return Reply(200, content_type, body, headers)
+        # Verification computes while the answer is made.
+        account = replace(account, encoding=time.monotonic() - begun - (batch.integrating - computed))
+        return Reply(200, content_type, body, headers, account)
 
     def _answer(self, job: Job, part: Part, batch: Batch) -> tuple[Contents, Integral]:
         if part.failure is not None and not all(integral.complete for integral in part.integrals):
@@ -521,6 +526,18 @@ def _held(job: Job, shape: tuple[int, ...]) -> int:
         return 4 * size * job.nodes.most
     # Until their weights are known.
     return 4 * size * min(job.nodes.most, most_held(size)) if job.nodes.known_weights is None else 0
+
+
+def _accounted(reply: Reply, batch: Batch) -> Reply:
+    """Return a reply with what is known of it once its batch is done."""
+    account = replace(
+        reply.account,
+        seconds=time.monotonic() - batch.started,
+        computing=batch.integrating,
+        size=sum(map(len, reply.body)),
+        together=batch.size,
+    )
+    return replace(reply, account=account)
 
 
 @contextmanager
