@@ -16,9 +16,9 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a service whose network is said to take a second for each gradient, and that counts its passes."""
     passes: list[int] = []
     network = small_network().eval()
+    monkeypatch.setattr(module, "seconds_of_a_gradient", lambda *_: 1.0)
     service = small_service(network, response_timeout=30)
     network.register_forward_hook(lambda *_: passes.append(1))
-    monkeypatch.setattr(module, "seconds_of_a_gradient", lambda *_: 1.0)
     return service, passes
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -170,6 +170,7 @@ class Service(Generic[AnyClassifier]):
         self._pace = Pace()
         if network.shape is not None:
             self._rows(network.module, network.shape)
+            self._learn_pace((type(network.module), "float32"), network.module, network.shape)
         self._heap = Heap()
 
     @classmethod
@@ -268,8 +269,13 @@ class Service(Generic[AnyClassifier]):
         """Return the seconds that the network will compute for an input, at least."""
         shape = tuple(part.integrand.input.shape)
         if not self._pace.knows(part.pace):
-            self._pace.learn(part.pace, prod(shape), 1, seconds_of_a_gradient(part.forward, shape, self.device))
+            self._learn_pace(part.pace, part.forward, shape)
         return self._pace.foretell(part.pace, prod(shape), part.least_work)
+
+    def _learn_pace(self, network: Hashable, forward: nn.Module, shape: tuple[int, ...]) -> None:
+        # A network that fails is told of when it integrates.
+        with suppress(Exception):
+            self._pace.learn(network, prod(shape), 1, seconds_of_a_gradient(forward, shape, self.device))
 
     def integrate(self, batch: Batch) -> None:
         """Integrate all that is to be attributed; inputs of one forward share batches.
