@@ -22,7 +22,7 @@ from intgrads.integral.walk import ErrorModel
 Sums = Callable[[Tensor], NDArray[np.float64]]
 """From something like x for each target, (T, *shape), to sums over groups of features, (T, Q)."""
 
-HELD_BYTES, LEAST_HELD = 64 * 2**20, 32
+HELD_BYTES, LEAST_HELD = 256 * 2**20, 32
 """Memory for gradients whose weights are not known yet, and how many of them may be held however large they are: with
 fewer a refinement knows too little of the path to plan the rest of it."""
 
