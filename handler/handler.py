@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 from intgrads.call import Call, Limit, Reply
-from intgrads.errors import RequestError
+from intgrads.errors import RequestError, said
 from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.torch_handler.base_handler import BaseHandler
 
@@ -66,7 +66,7 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
             logger.info("%s is ready on %s", context.model_name, self.device)
         except Exception as error:
             logger.exception("the model could not be loaded")
-            self.failure = f"{type(error).__name__}: {error}"
+            self.failure = said(error)
         self.initialized = True
         # What loading made lives as long as the worker; the collector need not look at it during every request.
         gc.collect()
@@ -118,6 +118,9 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
             self.context.set_response_content_type(i, reply.content_type)
             for name, value in reply.headers.items():
                 self.context.set_response_header(i, name, value)
+            if by_grpc(self.context.get_all_request_header(i)):
+                # Of a streamed answer TorchServe wants to know whether this is its end; not told, it ends the worker.
+                self.context.set_response_header(i, "ts_stream_next", "false")
         # All computing is done: a failure in mid-stream could no longer be told to the caller. A piece is addressed
         # to its own request only, so that the others of the batch are not taken for streams.
         last = []
@@ -155,8 +158,13 @@ def to_call(row: Mapping[str, Any], headers: Mapping[str, Any]) -> Call:
         form=None if whole or not parts else parts,
         content_type=content_type,
         accept=named.get("accept", ""),
-        limit=None if "host" in named else GRPC,
+        limit=GRPC if by_grpc(headers) else None,
     )
+
+
+def by_grpc(headers: Mapping[str, Any]) -> bool:
+    """Whether a request came by gRPC, which has no ``Host``; HTTP has, in whatever spelling."""
+    return not any(str(name).lower() == "host" for name in headers)
 
 
 def pieces(body: Iterable[bytes]) -> Iterator[bytes]:
