@@ -487,7 +487,8 @@ def _told(error: Exception) -> RequestError:
     logger.error("a request failed", exc_info=error)
     if is_out_of_memory(error):
         return RequestError(
-            "memory ran out even for one step at a time; send a smaller request or serve it on a larger machine",
+            "memory ran out on this request, even with one step at a time; ask for fewer `fields`, n_steps or target "
+            "classes, send a smaller picture or text, or serve it on a larger machine",
             kind="OutOfMemory",
         )
     return RequestError(f"the server failed on this request ({said(error)}); its log tells more", kind="InternalError")

@@ -36,7 +36,7 @@ ASKS: dict[str, dict[str, Any]] = {
 }
 """What takes memory, each in its own way."""
 
-MEGABYTES = (1, 25, 60, 100)
+MEGABYTES = (1, 40, 100)
 """That are left to the worker."""
 
 
