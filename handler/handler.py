@@ -142,8 +142,7 @@ def to_call(row: Mapping[str, Any], headers: Mapping[str, Any]) -> Call:
     row : mapping of str to object
         Parts of a form by their names, or the whole body under ``body``: bytearrays, or what TorchServe decoded.
     headers : mapping of str to object
-        In the caller's spelling. gRPC has none, so no ``Host`` either; its one part is called ``data`` and may hold
-        anything that a body may.
+        In the caller's spelling. gRPC has none; its one part is called ``data`` and may hold anything that a body may.
     """
     named = {str(name).lower(): value for name, value in headers.items() if isinstance(value, str)}
     content_type = named.get("content-type", "").lower()
@@ -163,8 +162,11 @@ def to_call(row: Mapping[str, Any], headers: Mapping[str, Any]) -> Call:
 
 
 def by_grpc(headers: Mapping[str, Any]) -> bool:
-    """Whether a request came by gRPC, which has no ``Host``; HTTP has, in whatever spelling."""
-    return not any(str(name).lower() == "host" for name in headers)
+    """Whether a request came by gRPC, which has no headers; what HTTP sends with a body has one at least, its length.
+
+    What stands beside them is TorchServe's account of each part.
+    """
+    return not any(isinstance(value, str) for value in headers.values())
 
 
 def pieces(body: Iterable[bytes]) -> Iterator[bytes]:

@@ -40,7 +40,7 @@ def test_in_the_backward_pass_it_is_halved_as_well(error: Exception) -> None:
 
         out: torch.Tensor = inner(points)
         if out.requires_grad:
-            out.register_hook(back)
+            out.register_hook(back)  # type: ignore[no-untyped-call]
         return out
 
     integral = PathIntegral(

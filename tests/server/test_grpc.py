@@ -3,9 +3,11 @@
 TorchServe's gRPC knows no status of an answer: an error comes as the JSON that it is over HTTP.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 
 import grpc
 import pytest
@@ -86,3 +88,20 @@ def test_a_model_that_there_is_not(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         client.predict("nothing", **SMALL)
     assert "Model not found: nothing" in str(raised.value)
+
+
+def test_http_without_a_host_is_answered_as_well(faulty: TorchServe) -> None:
+    """HTTP/1.0 needs none; what TorchServe wants to be told of gRPC's streams would leave it without an answer."""
+    connection = HTTPConnection("127.0.0.1", faulty.ports["inference_address"], timeout=60)
+    connection.putrequest("POST", "/predictions/small", skip_host=True)
+    for name, value in (
+        ("Content-Type", "image/png"),
+        ("Accept", "application/json"),
+        ("Content-Length", len(PICTURE)),
+    ):
+        connection.putheader(name, str(value))
+    connection.endheaders(PICTURE)
+    with contextlib.closing(connection):
+        reply = connection.getresponse()
+        assert reply.status == 200
+        assert json.loads(reply.read())["evaluations"] == 22
