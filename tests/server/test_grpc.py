@@ -14,6 +14,7 @@ import pytest
 from server import TorchServe
 from shared.faults import PICTURE, expected, the_worker
 from shared.grpc_client import Client, connected
+from shared.toys import encoded, pixels
 
 pytestmark = pytest.mark.server
 
@@ -52,6 +53,14 @@ def test_what_is_wrong_is_told(body: bytes, kind: str, client: Client) -> None:
     error = json.loads(client.predict("small", data=body))
     assert error["type"] == kind
     assert error["message"]
+
+
+def test_a_large_picture_is_taken(client: Client) -> None:
+    """The limit of 4 MB that gRPC has by itself is not that of requests."""
+    noise = encoded(pixels(1400, 1400))
+    assert len(noise) > 5_000_000
+    answer = json.loads(client.predict("small", data=noise, n_steps=b"2", format=b"json"))
+    assert answer["picture_size"] == [1400, 1400]
 
 
 @pytest.mark.parametrize("format", [b"gzip", b"safetensors", b"npz"])
