@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 from intgrads.call import Account, Call, Limit, Reply
-from intgrads.errors import RequestError
+from intgrads.errors import RequestError, said
 from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.metrics.dimension import Dimension
 from ts.metrics.metric_type_enum import MetricTypes
@@ -70,7 +70,7 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
             logger.info("%s is ready on %s", context.model_name, self.device)
         except Exception as error:
             logger.exception("the model could not be loaded")
-            self.failure = f"{type(error).__name__}: {error}"
+            self.failure = said(error)
         self.initialized = True
         # What loading made lives as long as the worker; the collector need not look at it during every request.
         gc.collect()
@@ -125,6 +125,9 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
             self.context.set_response_content_type(i, reply.content_type)
             for name, value in reply.headers.items():
                 self.context.set_response_header(i, name, value)
+            if by_grpc(self.context.get_all_request_header(i)):
+                # Of a streamed answer TorchServe wants to know whether this is its end; not told, it ends the worker.
+                self.context.set_response_header(i, "ts_stream_next", "false")
         # All computing is done: a failure in mid-stream could no longer be told to the caller. A piece is addressed
         # to its own request only, so that the others of the batch are not taken for streams.
         last = []
@@ -168,8 +171,7 @@ def to_call(row: Mapping[str, Any], headers: Mapping[str, Any]) -> Call:
     row : mapping of str to object
         Parts of a form by their names, or the whole body under ``body``: bytearrays, or what TorchServe decoded.
     headers : mapping of str to object
-        In the caller's spelling. gRPC has none, so no ``Host`` either; its one part is called ``data`` and may hold
-        anything that a body may.
+        In the caller's spelling. gRPC has none; its one part is called ``data`` and may hold anything that a body may.
     """
     named = {str(name).lower(): value for name, value in headers.items() if isinstance(value, str)}
     content_type = named.get("content-type", "").lower()
@@ -184,8 +186,16 @@ def to_call(row: Mapping[str, Any], headers: Mapping[str, Any]) -> Call:
         form=None if whole or not parts else parts,
         content_type=content_type,
         accept=named.get("accept", ""),
-        limit=None if "host" in named else GRPC,
+        limit=GRPC if by_grpc(headers) else None,
     )
+
+
+def by_grpc(headers: Mapping[str, Any]) -> bool:
+    """Whether a request came by gRPC, which has no headers; what HTTP sends with a body has one at least, its length.
+
+    What stands beside them is TorchServe's account of each part.
+    """
+    return not any(isinstance(value, str) for value in headers.values())
 
 
 def pieces(body: Iterable[bytes]) -> Iterator[bytes]:

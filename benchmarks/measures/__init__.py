@@ -4,8 +4,8 @@ Each has ``measure(options)``, which returns the tables that it fills: their row
 """
 
 NAMES = (
-    "speed", "precision", "equal_error", "map_error", "saturation", "growth", "server", "faithfulness", "tensormask",
-    "gpu",
+    "speed", "precision", "equal_error", "map_error", "saturation", "growth", "server", "soak", "faithfulness",
+    "tensormask", "gpu",
 )  # fmt: skip
 """In the order of ``run.py all``, which leaves ``gpu`` out on a CPU."""
 

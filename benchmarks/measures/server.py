@@ -75,6 +75,13 @@ class Client:
 
     def post(self, ask: Ask) -> tuple[float, Message, int]:
         """Send what is asked; return seconds, and the headers and the size of the answer."""
+        taken, status, headers, body = self.send(ask)
+        if status != 200:
+            raise RuntimeError(f"{ask.name}: {status} {body[:300]!r}")
+        return taken, headers, len(body)
+
+    def send(self, ask: Ask) -> tuple[float, int, Message, bytes]:
+        """Send what is asked; return seconds, and the status, the headers and the body of whatever answer comes."""
         if ask.name not in self._encoded:
             self._encoded[ask.name] = ask.encoded(self._server)
         encoded = self._encoded[ask.name]
@@ -83,9 +90,7 @@ class Client:
         reply = self._connection.getresponse()
         body = reply.read()
         taken = time.perf_counter() - started
-        if reply.status != 200:
-            raise RuntimeError(f"{ask.name}: {reply.status} {body[:300]!r}")
-        return taken, reply.headers, len(body)
+        return taken, reply.status, reply.headers, body
 
     def close(self) -> None:
         """Close the connection."""

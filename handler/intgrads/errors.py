@@ -7,6 +7,7 @@ error ``{"code", "type", "message", "field"}``. The table from kinds to HTTP sta
 from __future__ import annotations
 
 import json
+import re
 from typing import Literal
 
 Kind = Literal[
@@ -59,6 +60,15 @@ STATUS: dict[Kind, int] = {
     "OutOfMemory": 507,
 }
 """HTTP status of each kind that is not simply a bad request, 400."""
+
+
+PLACE = re.compile(r"(?<![\w.:/])/(?:[^\s/'\"]+/)+")
+"""The folders before a file's name."""
+
+
+def said(error: Exception) -> str:
+    """Return what an error says to somebody elsewhere: which file it is about, and not where that lies."""
+    return f"{type(error).__name__}: {PLACE.sub('', str(error))}"
 
 
 class CheckpointError(Exception):

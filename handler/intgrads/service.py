@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from intgrads.answers.answer import Attributed, answer, values_of_groups
 from intgrads.answers.info import Integral, integral_info, integral_warnings, verification_warnings
 from intgrads.answers.verified import orders, parts_to_verify
-from intgrads.archives.archive import open_archive, read_manifest
+from intgrads.archives.archive import open_archive, read_manifest, read_settings
 from intgrads.call import Account, Call, Limit, Reply
-from intgrads.errors import RequestError
+from intgrads.errors import RequestError, said
 from intgrads.formats.encodings import Contents, encode
 from intgrads.integral.ablation import Ends, Verification, passes, verify
 from intgrads.integral.attribution import Attribution, PathIntegral, most_held
@@ -176,7 +176,7 @@ class Service(Generic[AnyClassifier]):
     @classmethod
     def load(cls, directory: Path, device: torch.device, workers: Callable[[], int] = lambda: 1) -> Service[Classifier]:
         """Load the archive that was unpacked in a directory onto a device, or those that its settings name."""
-        settings = Settings.model_validate(read_manifest(directory)["settings"])
+        settings = read_settings(read_manifest(directory))
         devices = [torch.device(name) for name in settings.devices or ()] or [device]
         set_threads(settings.threads, workers)  # as many as will compute: ways are measured with them
         archive, *others = [open_archive(directory, one) for one in devices]
@@ -581,12 +581,11 @@ def _told(error: Exception) -> RequestError:
     logger.error("a request failed", exc_info=error)
     if is_out_of_memory(error):
         return RequestError(
-            "memory ran out even for one step at a time; send a smaller request or serve it on a larger machine",
+            "memory ran out on this request, even with one step at a time; ask for fewer `fields`, n_steps or target "
+            "classes, send a smaller picture or text, or serve it on a larger machine",
             kind="OutOfMemory",
         )
-    return RequestError(
-        f"the server failed on this request ({type(error).__name__}: {error}); its log tells more", kind="InternalError"
-    )
+    return RequestError(f"the server failed on this request ({said(error)}); its log tells more", kind="InternalError")
 
 
 def _over(limit: Limit, size: int) -> RequestError:

@@ -25,7 +25,18 @@ def run(*arguments: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["speed", "precision", "equal_error", "map_error", "saturation", "growth", "server", "faithfulness", "tensormask"],
+    [
+        "speed",
+        "precision",
+        "equal_error",
+        "map_error",
+        "saturation",
+        "growth",
+        "server",
+        "soak",
+        "faithfulness",
+        "tensormask",
+    ],
 )
 def test_the_smallest_cases_of_each_run_and_write_nothing(name: str) -> None:
     if name == "tensormask":

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from intgrads.formats.encodings import CHUNK, CONTENT_TYPES, FORMATS, _Chunks
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load
+from shared.places import HANDLER
 from shared.texts import bert_service
 from shared.toys import call, encoded, json_call, pixels, small_service, told
 
@@ -216,3 +219,37 @@ def test_the_same_request_gives_the_same_bytes_of_safetensors() -> None:
     bodies = {b"".join(bert_service().answer([json_call(**ask)])[0].body) for _ in range(6)}
     assert len(bodies) == 1
     assert load(bodies.pop())["2.word_scores"].shape == (2, 2)
+
+
+WITHOUT_MEMORY = """
+import resource, sys
+import psutil, torch
+from intgrads.formats.encodings import Contents, encode
+from intgrads.integral.batches import is_out_of_memory
+
+contents = Contents("toy", {}, {"gradients": torch.rand(10_000_000)}, {}, False, None, lambda: "")
+encode([contents], False, sys.argv[1])
+for megabytes in (20, 50, 90, 110):
+    most = psutil.Process().memory_info().vms + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    try:
+        encode([contents], False, sys.argv[1])
+        print("encoded")
+    except Exception as error:
+        print("out of memory" if is_out_of_memory(error) else repr(error))
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print("lives")
+"""
+
+
+@pytest.mark.parametrize("format", ["gzip", "safetensors", "npz"])
+def test_memory_that_runs_out_in_encoding_is_an_error_and_not_the_end(format: str) -> None:
+    """Of an answer of 40 MB, in a process that has less than it takes, and at last as much."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_MEMORY, format],
+        env={"PYTHONPATH": str(HANDLER)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    *found, last = done.stdout.split("\n")[:-1]
+    assert last == "lives", done.stderr[-500:]
+    assert found[0] == "out of memory"
+    assert set(found) <= {"out of memory", "encoded"}

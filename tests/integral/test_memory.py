@@ -6,6 +6,7 @@ import pytest
 import torch
 from intgrads import integrated_gradients
 from intgrads.integral.attribution import LEAST_HELD, PathIntegral
+from intgrads.integral.batches import integrate
 from intgrads.integral.fixed import FixedNodes
 from intgrads.integral.path import StraightPath
 from intgrads.integral.quadrature import quadrature
@@ -23,6 +24,32 @@ def test_the_batch_is_halved_and_nothing_is_lost(error: Exception) -> None:
     assert network.batches[:5] == [2, 32, 16, 8, 4]  # first the two ends, of which the outputs are enough
     assert set(network.batches[4:]) == {4}
     assert torch.equal(found.integrated_gradients, expected.integrated_gradients)
+
+
+@pytest.mark.parametrize("error", OUT)
+def test_in_the_backward_pass_it_is_halved_as_well(error: Exception) -> None:
+    """The outputs of that batch are computed again; they are the same."""
+    x = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(0))
+    inner, batches = small_network().eval(), list[int]()
+
+    def forward(points: torch.Tensor) -> torch.Tensor:
+        def back(_: torch.Tensor) -> None:
+            batches.append(len(points))
+            if len(points) > 5:
+                raise error
+
+        out: torch.Tensor = inner(points)
+        if out.requires_grad:
+            out.register_hook(back)  # type: ignore[no-untyped-call]
+        return out
+
+    integral = PathIntegral(
+        StraightPath(x[0], torch.zeros_like(x[0]), (0,)), FixedNodes(quadrature("gausslegendre", 32))
+    )
+    integrate([forward], [integral], 32)
+    assert batches[:4] == [32, 16, 8, 4]
+    plain = integrated_gradients(inner, x, target=0, n_steps=32, chunk_rows=4)
+    assert torch.equal(integral.finish().integrated_gradients, plain.integrated_gradients)
 
 
 def test_without_memory_for_one_row_the_request_is_told_so_and_the_next_is_served() -> None:

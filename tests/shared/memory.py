@@ -22,8 +22,22 @@ class Small(nn.Module):
         return out
 
 
+def while_it_closed() -> Exception:
+    """Return what a writer raises that closes its file because memory ran out."""
+    try:
+        try:
+            raise MemoryError
+        finally:
+            raise RuntimeError("unexpected pos 2304 vs 2198")
+    except RuntimeError as error:
+        return error
+
+
 OUT = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
     MemoryError(),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("std::bad_alloc"),
+    while_it_closed(),
 ]

@@ -1,5 +1,6 @@
 """The fastest way of computing a layer is taken by a clear margin, kept for all workers, and can be fixed."""
 
+import errno
 import json
 import logging
 import threading
@@ -136,3 +137,21 @@ def test_where_nothing_can_be_written_each_worker_measures(
         assert choices.fastest("layer", clock.ways(plain=1.0, other=0.5)) == "other"  # type: ignore[arg-type]
     assert "for this worker alone: read-only" in caplog.text
     assert not (tmp_path / FILE).exists()
+
+
+def test_a_disk_that_is_full_keeps_no_worker_from_loading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was written of the choices is not left behind as all of them."""
+
+    def write_half(path: Path, text: str, **_: object) -> None:
+        path.write_bytes(text.encode()[: len(text) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with shared_choices(tmp_path, "measured") as made:
+        made.made["layer"] = "other"
+    assert "No space left" in caplog.text
+    assert not (tmp_path / FILE).exists()
+    with shared_choices(tmp_path, "measured") as made:
+        assert made.measure

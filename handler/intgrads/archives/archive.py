@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from intgrads.archives.examples import write_examples
 from intgrads.baselines import EXAMPLES
@@ -33,6 +35,8 @@ MANIFEST = "intgrads.json"
 LABELS = "labels.json"
 WEIGHTS = "weights.safetensors"
 CPU = torch.device("cpu")
+
+OF_ANOTHER_VERSION = "it was made by another version, whose code it brings: see that PYTHONPATH names no other"
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,44 @@ def write_archive(order: Order, directory: Path) -> list[str]:
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """Read what an archive says of itself."""
-    manifest: dict[str, Any] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    """Read what an archive says of itself.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it says nothing, or what is damaged.
+    """
+    manifest: dict[str, Any] = _read_json(directory / MANIFEST)
     return manifest
+
+
+def read_settings(manifest: Mapping[str, Any]) -> Settings:
+    """Return the settings that an archive states.
+
+    Raises
+    ------
+    ValueError
+        If this version does not know one of them, or not its value.
+    """
+    try:
+        return Settings.model_validate(manifest["settings"])
+    except ValidationError as error:
+        wrong = ", ".join(str(one["loc"][0]) if one["loc"] else one["msg"] for one in error.errors(include_url=False))
+        raise ValueError(f"{MANIFEST} states settings that are not known here: {wrong}; {OF_ANOTHER_VERSION}") from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from None
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from None
 
 
 def open_archive(directory: Path, device: torch.device = CPU) -> Archive:
@@ -102,13 +141,15 @@ def open_archive(directory: Path, device: torch.device = CPU) -> Archive:
     manifest = read_manifest(directory)
 
     def build() -> nn.Module:
+        if manifest["family"] not in FAMILIES:
+            raise ValueError(f"networks of the family {manifest['family']!r} are not known here; {OF_ANOTHER_VERSION}")
         module = FAMILIES[manifest["family"]].family().build(manifest["architecture"])
         # Assigned, not copied: the largest networks fill gigabytes.
-        module.load_state_dict(load_file(directory / WEIGHTS), strict=True, assign=True)
+        module.load_state_dict(_read_weights(directory / WEIGHTS), strict=True, assign=True)
         return module.eval().requires_grad_(False)
 
-    settings = Settings.model_validate(manifest["settings"])
-    labels = Labels(json.loads((directory / LABELS).read_text(encoding="utf-8")))
+    settings = read_settings(manifest)
+    labels = Labels(_read_json(directory / LABELS))
     # Archives from before outputs were told apart hold classes of which one is true.
     outputs = manifest.get("outputs", "softmax")
     network: Classifier | None = None
@@ -119,5 +160,7 @@ def open_archive(directory: Path, device: torch.device = CPU) -> Archive:
             if kind.name in manifest:
                 network = kind.open(stored, network)
     if network is None:
-        raise ValueError(f"it holds no kind of input that is known here; it says {', '.join(manifest)}")
+        raise ValueError(
+            f"it holds no kind of input that is known here; it says {', '.join(manifest)}; {OF_ANOTHER_VERSION}"
+        )
     return Archive(manifest["model"], network, settings, choices.made)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 import intgrads
 from intgrads.baselines import EXAMPLES
@@ -199,10 +200,12 @@ def make_archive(
         made = stage / f"{name}.mar"
         if done.returncode or not made.is_file():
             raise CheckpointError(f"torch-model-archiver failed:\n{done.stdout}{done.stderr}")
-        # Moved into place at once: a server that looks into the store never sees half an archive.
-        partial = store / f".{name}.mar.partial"
-        shutil.copyfile(made, partial)
-        return partial.replace(store / made.name)
+        # Moved into place at once: a server that looks into the store never sees half an archive. Hidden from it until
+        # then, and in a folder of its own: of two that are made at once, the later one stays.
+        with tempfile.TemporaryDirectory(dir=store, prefix=f".{name}.") as beside:
+            partial = Path(beside, made.name)
+            shutil.copyfile(made, partial)
+            return partial.replace(store / made.name)
 
 
 def main(arguments: Sequence[str] | None = None, store: Path = MODEL_STORE) -> int:
@@ -222,9 +225,12 @@ def main(arguments: Sequence[str] | None = None, store: Path = MODEL_STORE) -> i
         path = make_archive(
             order, given.name, device=given.device, workers=given.workers, batch_size=given.batch_size, store=store
         )
-    except (CheckpointError, ValueError, OSError) as error:
+    except (CheckpointError, ValueError, OSError, SafetensorError) as error:
         print(f"archive.sh: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("archive.sh: interrupted; no archive was written", file=sys.stderr)
+        return 130
     print(f"{store.name}/{path.name}: {given.model}, {path.stat().st_size / 2**20:.1f} MB")
     return 0
 

@@ -148,7 +148,10 @@ def _flat(contents: Sequence[dict[str, Any]], several: bool) -> dict[str, Any]:
 
 def _safetensors(contents: Sequence[Contents], several: bool) -> list[bytes]:
     metadata = _flat([{"info": json.dumps(one.info)} for one in contents], several)
-    saved = save_safetensors(_flat([one.tensors for one in contents], several), metadata)
+    tensors = _flat([one.tensors for one in contents], several)
+    # The library copies them three times. Where it finds no memory it ends the process; Python, asked first, raises.
+    bytearray(3 * sum(tensor.nbytes for tensor in tensors.values()))
+    saved = save_safetensors(tensors, metadata)
     return _in_order(saved) if several else [saved]
 
 

@@ -151,7 +151,18 @@ def _needs_gradient(integrals: Sequence[PathIntegral], row: tuple[int, float]) -
     return integrals[i].needs_gradient(alpha)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, on a GPU or a CPU."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(w in str(error) for w in words)
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+"""Words by which libraries say that memory ran out."""
+
+OUT_OF_MEMORY_IN_ONEDNN = ("could not create a primitive", "could not create a memory", "could not execute a primitive")
+"""All that oneDNN says of it; what it does not know how to compute, it calls a primitive's descriptor."""
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error says that memory ran out, on a GPU or a CPU, or came of one that says so."""
+    if error is None:
+        return False
+    said = str(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or said in OUT_OF_MEMORY_IN_ONEDNN:
+        return True
+    return any(words in said for words in OUT_OF_MEMORY) or is_out_of_memory(error.__context__)

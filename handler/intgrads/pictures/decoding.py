@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from intgrads.errors import RequestError
+from intgrads.integral.batches import is_out_of_memory
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 NAMES = {FORMATS: "JPEG, PNG, WebP or BMP", ("PNG",): "PNG"}
@@ -109,6 +110,8 @@ def _decode(
             image.load()
             return convert(image)
         except (*DECODING_ERRORS, struct.error, zlib.error) as error:
+            if is_out_of_memory(error):
+                raise MemoryError(str(error)) from None
             raise _damaged(error, field) from None
 
 

@@ -114,6 +114,16 @@ def shared_choices(directory: Path, operators: Operators) -> Iterator[Choices]:
         else:
             choices = Choices()
             yield choices
-            path.write_text(json.dumps(choices.made, indent=1), encoding="utf-8")
+            _write(path, json.dumps(choices.made, indent=1))
     finally:
         lock.release()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file at once: a worker that is killed while it writes leaves none, or a whole one."""
+    partial = path.with_suffix(".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:  # the disk is full
+        logger.warning("the fastest ways are measured anew by each worker: %s", error)
