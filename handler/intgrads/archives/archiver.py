@@ -225,6 +225,12 @@ def main(arguments: Sequence[str] | None = None, store: Path = MODEL_STORE) -> i
     except (CheckpointError, ValueError, OSError) as error:
         print(f"archive.sh: {error}", file=sys.stderr)
         return 1
+    except MemoryError:
+        print(
+            "archive.sh: memory ran out: a file is too large for this machine, or states a size that it does not have",
+            file=sys.stderr,
+        )
+        return 1
     print(f"{store.name}/{path.name}: {given.model}, {path.stat().st_size / 2**20:.1f} MB")
     return 0
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from intgrads.errors import CheckpointError
+from intgrads.errors import CheckpointError, RequestError
 from intgrads.labels import Labels
 from intgrads.networks.family import Ingredients, Order
 from intgrads.outputs import Outputs
@@ -30,7 +30,7 @@ from intgrads.texts.embeddings import (
     read_as_words,
     table_of_words,
 )
-from intgrads.texts.sentences import tokenise
+from intgrads.texts.sentences import encode, tokenise
 from intgrads.texts.spec import TextSpec
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 PROBE = "The camera is not good, but I like it."
 """What the network is looked at with when the archive is made."""
+
+RUNS = tuple(character * 2000 + "!" for character in "eE0 .-é好\n")
+"""Texts at which regular expressions that are made to hurt do so: they are found before they are served."""
 
 LONGEST_PROBE = 512
 """Tokens of it at most."""
@@ -166,7 +169,13 @@ def text_ingredients(
         layer=EmbeddingLayer("", 0),
         tokens={name: index for name, index in named.items() if index is not None},
     )
-    found = tokenise(PROBE, TextClassifier(module, spec, Labels(labels)).tokenizer, spec.tokens.get("unk"), "PROBE")
+    cutter = TextClassifier(module, spec, Labels(labels)).tokenizer
+    try:
+        found = tokenise(PROBE, cutter, spec.tokens.get("unk"), "PROBE")
+        for run in RUNS:
+            encode(run, cutter, "RUNS")
+    except RequestError as error:
+        raise CheckpointError(f"{order.model}: its tokeniser does not take plain texts: {error}") from None
     if found.ids.tolist() != tokenizer(PROBE)["input_ids"]:
         raise CheckpointError(f"{order.model}: the tokeniser's tokenizer.json gives other tokens than the tokeniser")
     inputs = spec.inputs(found)
