@@ -63,7 +63,7 @@ def try_many(torchserve: TorchServe, count: int, same: bool) -> Counter[tuple[st
 def test_three_hundred_requests(torchserve: TorchServe) -> None:
     found = try_many(torchserve, 300, same=True)
     assert sum(found.values()) >= 290
-    assert {whose for whose, _, _ in found} == {"ours", "frontend"}
+    assert {whose for whose, _, _ in found} >= {"ours", "frontend"}
     assert {status for whose, status, _ in found if whose == "ours"} >= {200, 400, 413, 415}
 
 
@@ -124,7 +124,8 @@ def test_after_a_hundred_of_the_largest_memory_is_what_it_was(torchserve: TorchS
             assert post(torchserve, "batches", **one).status_code in (200, 400, 413, 415)
         return int(worker.memory_full_info().uss)
 
+    # Both end with the same one: the last request is kept until the next one comes.
     before = ask(2 * len(largest))
-    after = ask(100)
+    after = ask(17 * len(largest))
     print(f"\n{before / 2**20:.0f} MiB before, {after / 2**20:.0f} after")
     assert after < 1.1 * before
