@@ -5,6 +5,7 @@ import re
 from importlib import import_module
 from importlib.metadata import distributions
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
