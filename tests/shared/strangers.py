@@ -266,6 +266,7 @@ FOLDERS: dict[str, Callable[[Path], list[str]]] = {
     "fewer than no layers": bert(config={"num_hidden_layers": -1, "hidden_size": -16}),
     "a quantisation": bert(config={"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}),
     "a text for a size": bert(config={"hidden_size": "__import__('os').mkdir('trap')"}),
+    "words from a file of this machine": bert(tokenizer_config={"vocab": "/etc/passwd"}),
     "a regular expression that never ends": bert(tokenizer={"pre_tokenizer": splitting("(e+)+$")}),
     "a regular expression that never ends on a long word": bert(
         tokenizer={"pre_tokenizer": splitting("(0|00)+b")}

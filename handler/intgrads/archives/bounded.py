@@ -22,6 +22,15 @@ MEMORY, SECONDS = 4 * GIB, 60
 MEMORY_OF_A_BYTE, SECONDS_OF_A_GIB = 8, 120
 """What may come on top, by the size of the files that are named."""
 
+WITHIN = """
+import sys
+from intgrads.archives import archiver, bounded
+memory, seconds, *arguments = sys.argv[1:]
+bounded.bound(int(memory), int(seconds))
+sys.exit(archiver.main(arguments))
+"""
+"""What the process runs."""
+
 
 def sizes(arguments: Sequence[str]) -> Iterator[int]:
     """Yield the sizes of the files that arguments name, and of those in folders that they name.
@@ -51,9 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Of its own, so that nothing is left where it is ended in the midst.
     with tempfile.TemporaryDirectory(prefix="archive-") as temporary:
         status = subprocess.run(
-            [sys.executable, "-m", "intgrads.archives.archiver", *arguments],
+            [sys.executable, "-c", WITHIN, str(memory), str(seconds), *arguments],
             env={**os.environ, "TMPDIR": temporary},
-            preexec_fn=lambda: bound(memory, seconds),
             check=False,
         ).returncode
     if status >= 0:

@@ -113,6 +113,7 @@ def read_tokenizer(path: Path, kind: type[PreTrainedTokenizerBase] | None = None
     local = {"local_files_only": True, "trust_remote_code": False}
     with reading(f"the tokeniser {path}"):
         if path.is_dir():
+            _check_paths(path)
             return AutoTokenizer.from_pretrained(path, **local)
         if kind is None:
             raise CheckpointError(f"--tokenizer {path}: name the folder that save_pretrained made, not a single file")
@@ -121,6 +122,18 @@ def read_tokenizer(path: Path, kind: type[PreTrainedTokenizerBase] | None = None
         with tempfile.TemporaryDirectory() as folder:
             shutil.copyfile(path, Path(folder, standard))
             return kind.from_pretrained(folder, **local)
+
+
+def _check_paths(folder: Path) -> None:
+    """Raise a CheckpointError where a tokeniser is told to read its words from a file that is not in its folder.
+
+    transformers takes a text for a path, and any file of this machine's would become part of the archive.
+    """
+    config = folder / "tokenizer_config.json"
+    stated = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    for name in ("vocab", "merges"):
+        if isinstance(stated, dict) and isinstance(stated.get(name), str):
+            raise CheckpointError(f"{config} names a file as its {name}; a tokeniser's files lie in its folder")
 
 
 def text_ingredients(
