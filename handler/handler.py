@@ -7,10 +7,12 @@ what they rewrite: it makes a :class:`intgrads.call.Call` of what arrives and se
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -18,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
-from intgrads.call import Call, Limit, Reply
+from intgrads.call import Account, Call, Limit, Reply
 from intgrads.errors import RequestError
 from ts.handler_utils.utils import send_intermediate_predict_response
+from ts.metrics.dimension import Dimension
+from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 
 if TYPE_CHECKING:
@@ -76,6 +80,8 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
         """Answer a batch of requests: ``preprocess``, ``inference``, ``postprocess``; or describe the model."""
         self._rows = data
         answers: list[Any] = super().handle(data, context)
+        if self.service is not None:
+            self.service.give_back_memory()
         return answers
 
     def _is_describe(self) -> bool:
@@ -114,6 +120,7 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
         else:
             replies = self.service.replies(data)
         for i, reply in enumerate(replies):
+            self._account_for(i, reply.account)
             self.context.set_response_status(reply.status, HTTPStatus(reply.status).phrase, i)
             self.context.set_response_content_type(i, reply.content_type)
             for name, value in reply.headers.items():
@@ -129,6 +136,28 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
                 )
             last.append(final)
         return last
+
+    def _account_for(self, i: int, account: Account) -> None:
+        """Log what became of a request, under the id that its answer has as ``x-request-id``, and count it."""
+        logger.info("request %s: %s", self.context.request_ids[i], json.dumps(asdict(account)))
+        add = self.context.metrics.add_metric
+
+        def of(*labels: tuple[str, str]) -> list[Dimension]:
+            return [Dimension(name, value) for name, value in labels]
+
+        outcome, format = ("Outcome", account.outcome), ("Format", account.format or "none")
+        add("intgrads_requests_total", 1, "count", i, of(outcome, format), MetricTypes.COUNTER)
+        add("intgrads_answer_bytes_total", account.size, "bytes", i, of(format), MetricTypes.COUNTER)
+        add("intgrads_evaluations_total", account.evaluations, "count", i, of(), MetricTypes.COUNTER)
+        add("intgrads_request_seconds", account.seconds, "seconds", i, of(outcome), MetricTypes.HISTOGRAM)
+        if account.outcome == "answered":
+            add("intgrads_computing_seconds", account.computing, "seconds", i, of(), MetricTypes.HISTOGRAM)
+            add("intgrads_encoding_seconds", account.encoding, "seconds", i, of(format), MetricTypes.HISTOGRAM)
+        if account.attribution_error is not None:
+            add("intgrads_attribution_error", account.attribution_error, "ratio", i, of(), MetricTypes.HISTOGRAM)
+        add("intgrads_batch_requests", account.together, "count", i, of(), MetricTypes.GAUGE)
+        memory = psutil.Process().memory_info().rss
+        add("intgrads_worker_memory_bytes", memory, "bytes", i, of(("Worker", str(os.getpid()))), MetricTypes.GAUGE)
 
 
 def to_call(row: Mapping[str, Any], headers: Mapping[str, Any]) -> Call:

@@ -89,7 +89,11 @@ class TorchServe:
         self.models = list(models)
         self.url = f"http://127.0.0.1:{ports[0]}"
         self.management_url = f"http://127.0.0.1:{ports[1]}"
-        self._properties = {"model_store": str(model_store), **(properties or {})}
+        self._properties = {
+            "model_store": str(model_store),
+            "metrics_config": str(REPOSITORY / "metrics.yaml"),
+            **(properties or {}),
+        }
         self._process_file = directory / "server.json"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -48,6 +48,43 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Account:
+    """What became of a request, for logs and metrics; nothing of its contents.
+
+    Attributes
+    ----------
+    outcome : str
+        ``answered``, or the kind of the error.
+    format : str or None
+        Of an answer.
+    seconds : float
+        From reading its batch to its encoded answer.
+    computing : float
+        Seconds that the network computed for its batch.
+    encoding : float
+        Seconds that its answer took to be made of what was computed.
+    evaluations : int
+        Points at which the network was computed for it.
+    attribution_error : float or None
+        The largest of its maps' estimated errors.
+    size : int
+        Bytes of the reply.
+    together : int
+        Requests in its batch.
+    """
+
+    outcome: str
+    format: str | None = None
+    seconds: float = 0.0
+    computing: float = 0.0
+    encoding: float = 0.0
+    evaluations: int = 0
+    attribution_error: float | None = None
+    size: int = 0
+    together: int = 1
+
+
+@dataclass(frozen=True)
 class Reply:
     """What the server sends.
 
@@ -59,14 +96,16 @@ class Reply:
     body : list of bytes
         In pieces, so that a large one need not be held twice; at least one.
     headers : dict of str to str
+    account : Account
     """
 
     status: int
     content_type: str
     body: list[bytes]
     headers: dict[str, str] = field(default_factory=dict)
+    account: Account = Account("answered")
 
     @classmethod
     def of_error(cls, error: RequestError) -> Reply:
         """Return the reply that tells of an error."""
-        return cls(error.status, "application/json", [error.to_json()])
+        return cls(error.status, "application/json", [error.to_json()], account=Account(error.kind))

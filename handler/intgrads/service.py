@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any, Generic
@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from intgrads.answers.answer import Attributed, answer, values_of_groups
 from intgrads.answers.info import Integral, integral_info, integral_warnings, verification_warnings
-from intgrads.answers.verified import orders
+from intgrads.answers.verified import orders, parts_to_verify
 from intgrads.archives.archive import open_archive, read_manifest
-from intgrads.call import Call, Limit, Reply
+from intgrads.call import Account, Call, Limit, Reply
 from intgrads.errors import RequestError
 from intgrads.formats.encodings import Contents, encode
-from intgrads.integral.ablation import Ends, Verification, verify
+from intgrads.integral.ablation import Ends, Verification, passes, verify
 from intgrads.integral.attribution import Attribution, PathIntegral, most_held
 from intgrads.integral.batches import integrate, is_out_of_memory
 from intgrads.integral.expectation import mean_attribution
@@ -41,6 +41,8 @@ from intgrads.reading import read_request
 from intgrads.request import ERROR_MAP, SPREAD, Request
 from intgrads.settings import Settings
 from intgrads.speed.devices import MOST_ROWS, OnDevice, RowMemory, chunk_rows, memory_of_a_row, set_threads
+from intgrads.speed.heap import Heap
+from intgrads.speed.pace import FORWARD, Pace, seconds_of_a_gradient, work_of_a_point
 from intgrads.speed.precision import PRECISIONS, Precision, at_precision, pays
 from intgrads.subject import AnyClassifier, Classifier, Clock, Integrand, Sent, Subject
 
@@ -62,6 +64,8 @@ class Part:
     """One for each baseline."""
     at_once: int
     """How many of these may be under way together: what they hold must fit."""
+    to_verify: int = 0
+    """Points that its verification computes for each target."""
     attributions: list[Attribution] = field(default_factory=list)
     failure: RequestError | None = None
 
@@ -69,6 +73,21 @@ class Part:
     def cost(self) -> int:
         """Gradients to compute at least."""
         return sum(integral.cost for integral in self.integrals)
+
+    @property
+    def pace(self) -> Hashable:
+        """What its speed is remembered under, for each size of input."""
+        return type(self.forward), self.precision
+
+    def work(self, points: int) -> float:
+        """Return the work of so many points, for all targets; see :mod:`intgrads.speed.pace`."""
+        return points * work_of_a_point(len(self.integrals[0].targets or (0,)))
+
+    @property
+    def least_work(self) -> float:
+        """The work that it is at least: a refinement may need more."""
+        points = sum(len(integral.nodes.start()) for integral in self.integrals)
+        return self.work(points) + FORWARD * self.to_verify * len(self.integrals[0].targets or (0,))
 
     def wave(self, number: int) -> list[PathIntegral]:
         """Return those of its integrals that are under way together, as the first, second … of such sets."""
@@ -92,6 +111,8 @@ class Job:
     subjects: list[Subject] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     """Of the subjects of which something is to be attributed."""
+    estimate: float = 0.0
+    """Seconds that the network will compute for it, at least."""
 
 
 @dataclass
@@ -146,8 +167,11 @@ class Service(Generic[AnyClassifier]):
         self.chunk_rows = MOST_ROWS
         self._row_memory: dict[tuple[type[nn.Module], tuple[int, ...]], RowMemory] = {}
         self._rounded: dict[tuple[int, Precision], nn.Module] = {}
+        self._pace = Pace()
         if network.shape is not None:
             self._rows(network.module, network.shape)
+            self._learn_pace((type(network.module), "float32"), network.module, network.shape)
+        self._heap = Heap()
 
     @classmethod
     def load(cls, directory: Path, device: torch.device, workers: Callable[[], int] = lambda: 1) -> Service[Classifier]:
@@ -225,7 +249,33 @@ class Service(Generic[AnyClassifier]):
                     self._part(job, subject, subject.integrand) for subject in job.subjects if subject.integrand
                 ]
                 batch.jobs[i] = job
+        self._refuse_what_takes_too_long(batch)
         return batch
+
+    def _refuse_what_takes_too_long(self, batch: Batch) -> None:
+        """Refuse requests that cannot be done in the time that is left, before any work is done for them."""
+        for job in batch.jobs.values():
+            job.estimate = sum(map(self._estimate, job.parts))
+        left = self.settings.response_timeout - (time.monotonic() - batch.started)
+        for i, job in sorted(batch.jobs.items(), key=lambda one: one[1].estimate):
+            if job.estimate > max(left, 0):
+                batch.replies[i] = Reply.of_error(_too_much(job, left, self.settings.response_timeout))
+                batch.replies[i].headers["X-Intgrads-Estimate"] = f"{job.estimate:.3g}"
+                del batch.jobs[i]
+            else:
+                left -= job.estimate
+
+    def _estimate(self, part: Part) -> float:
+        """Return the seconds that the network will compute for an input, at least."""
+        shape = tuple(part.integrand.input.shape)
+        if not self._pace.knows(part.pace):
+            self._learn_pace(part.pace, part.forward, shape)
+        return self._pace.foretell(part.pace, prod(shape), part.least_work)
+
+    def _learn_pace(self, network: Hashable, forward: nn.Module, shape: tuple[int, ...]) -> None:
+        # A network that fails is told of when it integrates.
+        with suppress(Exception):
+            self._pace.learn(network, prod(shape), 1, seconds_of_a_gradient(forward, shape, self.device))
 
     def integrate(self, batch: Batch) -> None:
         """Integrate all that is to be attributed; inputs of one forward share batches.
@@ -247,6 +297,7 @@ class Service(Generic[AnyClassifier]):
             ]
             try:
                 in_time()
+                begun = time.monotonic()
                 rows = self._rows(forward, tuple(integrand.input.shape))
                 for number in range(max(-(-len(part.integrals) // part.at_once) for part in group)):
                     under_way = [part.wave(number) for part in group]
@@ -255,6 +306,8 @@ class Service(Generic[AnyClassifier]):
                         # Of several, each is finished before the next ones start: what it held is let go.
                         if len(part.integrals) > 1:
                             part.attributions += [integral.finish() for integral in done]
+                work = sum(part.work(sum(one.evaluations for one in part.integrals)) for part in group)
+                self._pace.learn(group[0].pace, integrand.input.numel(), work, time.monotonic() - begun)
             except Exception as error:
                 failure = _told(error)
                 for part in group:
@@ -266,7 +319,11 @@ class Service(Generic[AnyClassifier]):
         for i, job in batch.jobs.items():
             with _failing_alone(i, batch.replies):
                 batch.replies[i] = self._reply(job, batch)
-        return [batch.replies[i] for i in range(batch.size)]
+        return [_accounted(batch.replies[i], batch) for i in range(batch.size)]
+
+    def give_back_memory(self) -> None:
+        """Give memory back to the machine after large answers; to be called once a batch's replies were sent."""
+        self._heap.give_back()
 
     # ------------------------------------------------------------------ what they are made of
     def _clock(self, batch: Batch) -> Clock:
@@ -337,6 +394,7 @@ class Service(Generic[AnyClassifier]):
         targets = job.targets or integrand.targets
         job.question.check(targets or (), integrand.labels)
         several, integrals = request.several_baselines, list[PathIntegral]()
+        points = job.nodes.most * len(targets or (0,)) * len(integrand.baselines)
         x = integrand.input.to(self.device)
         for baseline in integrand.baselines:
             integral = PathIntegral(
@@ -344,7 +402,7 @@ class Service(Generic[AnyClassifier]):
                 request.nodes(),
                 keep_gradients=request.gradients in request.sent_tensors() and not several,
                 error_map=ERROR_MAP in request.sent_tensors(),
-                sums=integrand.sums(),
+                sums=integrand.sums(points),
                 of=job.question.of,
                 follows=integrals[0] if integrals else None,
             )
@@ -352,10 +410,14 @@ class Service(Generic[AnyClassifier]):
         forward = integrand.bind(self._module(0, job.precision))
         held = _held(job, tuple(integrand.input.shape))
         at_once = max(1, self.settings.max_answer_mb * 2**20 // max(1, held))
-        return Part(subject, integrand, job.precision, forward, integrals, at_once)
+        to_verify = 0
+        if request.verify or integrand.kept_share is not None:
+            to_verify = passes(parts_to_verify(integrand)) * len(integrals)
+        return Part(subject, integrand, job.precision, forward, integrals, at_once, to_verify)
 
     def _reply(self, job: Job, batch: Batch) -> Reply:
-        headers = {}
+        headers, account = dict[str, str](), Account("answered", job.request.format)
+        begun, computed = time.monotonic(), batch.integrating
         answers = [self._answer(job, part, batch) for part in job.parts]
         contents = [content for content, _ in answers]
         if answers:
@@ -364,6 +426,8 @@ class Service(Generic[AnyClassifier]):
             errors = [target.attribution_error for _, integral in answers for target in integral.targets]
             headers["X-Intgrads-Attribution-Error"] = ",".join(f"{error:.3g}" for error in errors)
             headers["X-Intgrads-Evaluations"] = ",".join(str(integral.evaluations) for _, integral in answers)
+            evaluations = sum(integral.evaluations for _, integral in answers)
+            account = replace(account, evaluations=evaluations, attribution_error=max(errors))
         else:
             contents = [
                 answer(self.name, job.request, subject, [*job.notes, *subject.notes]) for subject in job.subjects
@@ -372,9 +436,12 @@ class Service(Generic[AnyClassifier]):
         size = sum(map(len, body))
         if job.limit is not None and size > job.limit.size:
             raise _over(job.limit, size)
+        headers["X-Intgrads-Estimate"] = f"{job.estimate:.3g}"
         headers["X-Intgrads-Seconds"] = f"{time.monotonic() - batch.started:.4f}"
         headers["X-Intgrads-Integration-Seconds"] = f"{batch.integrating:.4f}"
-        return Reply(200, content_type, body, headers)
+        # Verification computes while the answer is made.
+        account = replace(account, encoding=time.monotonic() - begun - (batch.integrating - computed))
+        return Reply(200, content_type, body, headers, account)
 
     def _answer(self, job: Job, part: Part, batch: Batch) -> tuple[Contents, Integral]:
         if part.failure is not None and not all(integral.complete for integral in part.integrals):
@@ -443,6 +510,21 @@ class Service(Generic[AnyClassifier]):
         return self._rounded[place, precision]
 
 
+def _too_much(job: Job, left: float, allowed: int) -> RequestError:
+    """Return the error of a request that would take longer than there is time."""
+    request = job.request
+    fewer = ""
+    if job.nodes.known_weights is not None and (steps := int(request.n_steps * max(left, 0) / job.estimate)) >= 1:
+        fewer = f"about {steps} n_steps would do; or "
+    return RequestError(
+        f"this would take at least {job.estimate:.0f} s, and of the {allowed} s that this archive allows (its setting "
+        f"`response_timeout`) {max(left, 0):.0f} are left: {fewer}ask for fewer n_steps, target classes, baselines or "
+        "texts, leave `verify` out, or send a smaller picture or text",
+        "n_steps",
+        kind="TooMuchWork",
+    )
+
+
 def _held(job: Job, shape: tuple[int, ...]) -> int:
     """Return the bytes of gradients that an integral over inputs of a shape holds at most, sent or not."""
     size = len(job.targets or (0,)) * prod(shape)
@@ -450,6 +532,18 @@ def _held(job: Job, shape: tuple[int, ...]) -> int:
         return 4 * size * job.nodes.most
     # Until their weights are known.
     return 4 * size * min(job.nodes.most, most_held(size)) if job.nodes.known_weights is None else 0
+
+
+def _accounted(reply: Reply, batch: Batch) -> Reply:
+    """Return a reply with what is known of it once its batch is done."""
+    account = replace(
+        reply.account,
+        seconds=time.monotonic() - batch.started,
+        computing=batch.integrating,
+        size=sum(map(len, reply.body)),
+        together=batch.size,
+    )
+    return replace(reply, account=account)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -24,6 +25,9 @@ from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.request import Request
 from intgrads.settings import Settings
+
+MOST_UNIT_SUMS = 256 * 2**20
+"""Bytes that the sums over single pixels or tokens may take at all points together, kept for the errors of groups."""
 
 Clock = Callable[[], None]
 """Raises a RequestError once the time that a request may take is over."""
@@ -117,15 +121,24 @@ class Integrand:
         """Return the sums over each unit's features of something like x for each target, (T, *shape): (T, P)."""
         return torch.stack([self.by_unit(of_target).sum(-1) for of_target in along]).double().cpu().numpy()
 
-    def sums(self) -> Sums | None:
-        """Return what sums up the features of units, where they have scores, and then of groups: (T, P + G)."""
+    def sums(self, points: int) -> Sums | None:
+        """Return what sums up the features of units, where errors of theirs are told, and then of groups: (T, Q).
+
+        Parameters
+        ----------
+        points : int
+            For how many points and targets these sums may be kept at most. Units' sums are left out where they would
+            take too much memory, unless each unit is told a score.
+        """
         if self.family is None and not self.scores:
             return None
         members = None if self.family is None else csr_array(self.family.members, dtype=np.float64)
+        small = 4 * prod(self.unit_shape) * points <= MOST_UNIT_SUMS
+        of_each_unit = self.scores or (self.family is not None and self.family.units and small)
 
         def sum_up(along: Tensor) -> NDArray[np.float64]:
             of_units = self.unit_sums(along)
-            parts = [of_units] if self.scores else []
+            parts = [of_units] if of_each_unit else []
             if members is not None:
                 parts.append((members @ of_units.T).T)
             return np.concatenate(parts, axis=1)

@@ -22,7 +22,7 @@ class Context:
     """As much of TorchServe's context as a handler uses."""
 
     model_name = "toy"
-    metrics = SimpleNamespace(add_time=lambda *_: None)
+    metrics = SimpleNamespace(add_time=lambda *_: None, add_metric=lambda *_: None)
 
     def __init__(self, *headers: dict[str, str], model_dir: str = "/nowhere") -> None:
         self.headers = headers

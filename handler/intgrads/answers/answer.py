@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from intgrads.formats.encodings import Contents
 from intgrads.integral.ablation import Verification
 from intgrads.integral.attribution import Attribution
 from intgrads.integral.expectation import spread
-from intgrads.integral.groups import GroupValues, group_values
+from intgrads.integral.groups import Combine, GroupValues, group_values
 from intgrads.integral.path import StraightPath
 from intgrads.request import ERROR_MAP, SPREAD, Request
 from intgrads.subject import Integrand, Subject
@@ -163,14 +163,22 @@ def values_of_groups(
     step = np.stack([integrand.by_unit(path.step.cpu()).numpy() for path in paths])
     each = attribution.each or (attribution,)
 
-    def values(t: int) -> GroupValues:
-        def errors(combinations: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-            # The groups' sums follow the units'.
-            units = step.shape[1] if integrand.scores else 0
-            return attribution.errors.of_own_sums(t, (np.pad(one, ((0, 0), (units, 0))) for one in combinations))
+    groups = len(family.kinds)
 
+    def of_sums(combine: Combine) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        # The groups' sums follow the units', where these were kept.
+        return lambda sums: combine(sums[:, :-groups], sums[:, -groups:])
+
+    def values(t: int) -> GroupValues:
         own = np.stack([integrand.by_unit(one.integrated_gradients[t]).double().numpy() for one in each])
-        return group_values(own, step, family.members, family.units, errors)
+        return group_values(
+            own,
+            step,
+            family.members,
+            family.units,
+            errors=lambda combine: attribution.errors.of_own_sums(t, map(of_sums, combine)),
+            unit_errors=attribution.errors.count > groups,
+        )
 
     return [values(t) for t in range(len(attribution.targets))]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from intgrads.answers.verified import Kept, Verified
+from intgrads.answers.verified import Kept, Verified, finite
 from intgrads.baselines import DATA
 from intgrads.integral.ablation import Verification
 from intgrads.integral.attribution import Attribution
@@ -149,7 +149,10 @@ class Integral:
 
 @dataclass(frozen=True)
 class Group:
-    """What a group carries, for each target: see :mod:`intgrads.integral.groups`. Of regions also its parent."""
+    """What a group carries, for each target: see :mod:`intgrads.integral.groups`. Of regions also its parent.
+
+    An error is None where it could not be estimated.
+    """
 
     kind: str
     label: str
@@ -159,10 +162,10 @@ class Group:
     dividend: list[float]
     value: list[float]
     integrated_gradients: list[float]
-    idg_error: list[float]
-    dividend_error: list[float]
-    value_error: list[float]
-    integrated_gradients_error: list[float]
+    idg_error: list[float | None]
+    dividend_error: list[float | None]
+    value_error: list[float | None]
+    integrated_gradients_error: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -334,7 +337,7 @@ def group_infos(family: GroupFamily, groups: Sequence[GroupValues]) -> tuple[Gro
     """Return what is told of groups, given what they carry for each target."""
     sizes = family.members.sum(1).tolist()
     figures = {
-        shown: [[float(getattr(of_target, name)[k]) for of_target in groups] for k in range(len(sizes))]
+        shown: [[finite(float(getattr(of_target, name)[k])) for of_target in groups] for k in range(len(sizes))]
         for name, shown in GROUP_FIGURES.items()
     }
     parents = (None,) * len(sizes) if family.parents is None else (*family.parents, None)

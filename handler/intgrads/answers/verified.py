@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intgrads.integral.ablation import (
+    SLICES,
     Parts,
     Verification,
     chances_of_a_map,
@@ -97,13 +98,24 @@ def orders(
     return [parts, *chances_of_groups(parts)]
 
 
+def parts_to_verify(integrand: Integrand) -> int:
+    """Return how many parts an answer's order has, at most."""
+    return SLICES if integrand.family is None else len(_asked(integrand.family))
+
+
+def _asked(family: GroupFamily) -> list[int]:
+    """Return the groups that were asked for, or the leaves of regions."""
+    if family.parents is not None:
+        return family.leaves
+    return [k for k, kind in enumerate(family.kinds) if kind not in LISTED_BESIDE]
+
+
 def ranked(family: GroupFamily, groups: GroupValues) -> list[int]:
     """Return the groups that were asked for, or the leaves of regions, from what raised the output most on."""
+    asked = _asked(family)
     if family.parents is not None:
-        asked = family.leaves
         merits = groups.integrated_gradients / family.members.sum(1)
     else:
-        asked = [k for k, kind in enumerate(family.kinds) if kind not in LISTED_BESIDE]
         merits = np.sign(groups.idg) * groups.values
     order: list[int] = np.array(asked)[np.argsort(-merits[asked], kind="stable")].tolist()
     return order
@@ -116,10 +128,10 @@ def told(verification: Verification) -> Verified:
         areas=curves.areas.tolist(),
         deletion=curves.deletion.tolist(),
         insertion=curves.insertion.tolist(),
-        deletion_area=_finite(curves.deletion_area),
-        insertion_area=_finite(curves.insertion_area),
-        deletion_area_by_chance=[_finite(chance.deletion_area) for chance in chances],
-        insertion_area_by_chance=[_finite(chance.insertion_area) for chance in chances],
+        deletion_area=finite(curves.deletion_area),
+        insertion_area=finite(curves.insertion_area),
+        deletion_area_by_chance=[finite(chance.deletion_area) for chance in chances],
+        insertion_area_by_chance=[finite(chance.insertion_area) for chance in chances],
         better_than_chance=verification.better_than_chance,
         passes=verification.passes,
     )
@@ -146,5 +158,6 @@ def _largest(family: GroupFamily, leaves: Sequence[int]) -> list[int]:
     return [k for k, parent in enumerate(parents) if whole[k] and (parent is None or not whole[parent])]
 
 
-def _finite(number: float) -> float | None:
+def finite(number: float) -> float | None:
+    """Return a number as JSON can carry it: None for what is none."""
     return number if np.isfinite(number) else None

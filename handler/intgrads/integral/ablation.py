@@ -112,6 +112,11 @@ class Verification:
         return self.falls_sooner and self.rises_sooner
 
 
+def passes(parts: int) -> int:
+    """Return the points that :func:`verify` computes from one baseline, of an order of so many parts."""
+    return 2 * (parts + 1) + CHANCES * 2 * (min(parts, SLICES) + 1)
+
+
 def slices(scores: Array, changed: NDArray[np.bool_], count: int = SLICES) -> Parts:
     """Return an order of single units, the highest score first, cut into parts of equal size.
 

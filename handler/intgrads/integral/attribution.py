@@ -149,7 +149,7 @@ class PathIntegral:
         self._f: dict[float, NDArray[np.float64]] = {}
         self._slopes: dict[float, NDArray[np.float64]] = {}
         self._sketches: dict[float, NDArray[np.float64]] = {}
-        self._sums: dict[float, NDArray[np.float64]] = {}
+        self._sums: dict[float, NDArray[np.float32]] = {}
         self._held: dict[float, Tensor] = {}
         self._total: Tensor | None = None
         self._in_total: dict[float, float] = {}
@@ -158,6 +158,11 @@ class PathIntegral:
     def cost(self) -> int:
         """Gradients to compute at least."""
         return len(self.nodes.start()) * len(self.targets or (0,))
+
+    @property
+    def evaluations(self) -> int:
+        """Points that were computed so far."""
+        return self._evaluations
 
     def next_alphas(self) -> list[float]:
         """Return the points to evaluate next, given all that were asked for before; none when complete.
@@ -230,7 +235,7 @@ class PathIntegral:
             self._slopes[alpha] = along.flatten(1).sum(1).cpu().numpy()
             self._sketches[alpha] = sketch(along)
             if self._sum_up is not None:
-                self._sums[alpha] = self._sum_up(along)
+                self._sums[alpha] = self._sum_up(along).astype(np.float32)
         is_node = self._weights is None or alpha in self._weights
         if self._weights is None or (self._keep and is_node) or self._error_map:
             self._held[alpha] = gradient.float().cpu()

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.stats import norm as normal
 
 Array = NDArray[np.float64]
 
@@ -73,7 +74,7 @@ class GroupValues:
     integrated_gradients : ndarray, (G,), float64
         The plain sum of IG over the group.
     idg_error, dividends_error, values_error, integrated_gradients_error : ndarray, (G,), float64
-        Estimated errors of these, standard deviations; NaN where none were to be estimated.
+        Estimated errors of these, standard deviations; NaN where none were or could be estimated.
     """
 
     idg: Array
@@ -95,9 +96,12 @@ class GroupValues:
         return not abs(self.values[first] - self.values[second]) <= error
 
 
-Errors = Callable[[Iterable[Array]], Array]
-"""From linear combinations of the groups' sums of IG, (M, G) for each baseline in turn, to the estimated errors of
-their means over the baselines, (M,)."""
+Combine = Callable[[Array, Array], Array]
+"""From sums over the units, (m, P), and over the groups, (m, G), to linear combinations of them, (m, K)."""
+
+Errors = Callable[[Iterable[Combine]], Array]
+"""From linear combinations of sums of IG, others for each baseline in turn, to the estimated errors of their means
+over the baselines, (K,)."""
 
 
 def group_values(
@@ -105,7 +109,9 @@ def group_values(
     step: Array,
     groups: NDArray[np.bool_],
     units: bool = True,
-    errors: Errors = lambda combinations: np.full(len(next(iter(combinations))), np.nan),
+    *,
+    errors: Errors | None = None,
+    unit_errors: bool = True,
 ) -> GroupValues:
     """Return IDG, dividends and values of groups of units.
 
@@ -126,8 +132,9 @@ def group_values(
     units : bool, default True
         Whether each single unit is a group of the family too.
     errors : callable, optional
-        Estimates errors. Those of dividends and values are of first order, and leave out what single units that are
-        not among the groups add: thousands of small errors, which cancel.
+        Estimates errors.
+    unit_errors : bool, default True
+        Whether it has the units' sums too. Without them dividends and values of a family with single units have none.
 
     Raises
     ------
@@ -148,36 +155,75 @@ def group_values(
     plain = of_each.mean(0)
     norms = (members @ squares.T).T
     idg = _over_norm(of_each, norms).mean(0)
-    each = np.eye(len(groups))
-    plain_error = errors(each for _ in norms)
-    idg_error = errors(_over_norm(each, norm) for norm in norms)
+
+    def idg_of(norm: Array) -> Combine:
+        return lambda _, of_groups: _over_norm(of_groups, norm)
+
+    none = np.full(len(groups), np.nan)
+    plain_error = none if errors is None else errors(idg_of(np.ones_like(norm)) for norm in norms)
+    idg_error = none if errors is None else errors(map(idg_of, norms))
     # One of each set: the first of equal groups, and of those that are a single unit none where units are groups.
     _, first = np.unique(np.packbits(groups, axis=1), axis=0, return_index=True)
     counted = np.zeros(len(groups), dtype=bool)
     counted[first] = True
-    alone = np.abs(_over_norm(sums, squares).mean(0)) if units else np.zeros(len(groups.T))
+    of_units = _over_norm(sums, squares).mean(0)
+    alone = np.abs(of_units) if units else np.zeros_like(of_units)
     if units:
         counted &= sizes > 1
     strength = np.abs(idg)
     total = strength[counted].sum() + alone.sum()
     if total == 0:
-        none = np.zeros_like(idg)
-        return GroupValues(idg, none, none, plain, idg_error, none, none, plain_error)
+        zeros = np.zeros_like(idg)
+        return GroupValues(idg, zeros, zeros, plain, idg_error, zeros, zeros, plain_error)
     # T is within S where they share all of T.
     distinct = members[np.flatnonzero(counted)]
     within = (members @ distinct.T).toarray() == sizes[counted]
     values = (within @ strength[counted] + members @ alone) / total
-    # |IDG| by the sums over the groups, and the parts of the whole that are dividends and values: d(a / b) = (da - a/b
-    # db) / b. Single units that are among the groups take part.
-    slopes = _over_norm(np.sign(idg), norms)
-    listed = np.zeros(len(groups), dtype=bool)
-    listed[first] = True
-    below = np.zeros_like(each)
-    below[:, listed] = (members @ members[np.flatnonzero(listed)].T).toarray() == sizes[listed]
     dividends = strength / total
-    dividends_error = errors((each * own - dividends[:, None] * (listed * own)) / total for own in slopes)
-    values_error = errors((below * own - values[:, None] * (listed * own)) / total for own in slopes)
+
+    if errors is None or (units and not unit_errors):
+        return GroupValues(idg, dividends, values, plain, idg_error, none, none, plain_error)
+
+    def parts(of_units: Array, of_groups: Array) -> Array:
+        """Return what changes of |IDG|, (m, P) and (m, G), make of dividends and values, (m, 2 G)."""
+        # Of parts of a whole: d(a / b) = (da - a/b db) / b.
+        whole = of_groups[:, counted].sum(1, keepdims=True)
+        inside = of_groups[:, counted] @ within.T
+        if units:
+            whole, inside = whole + of_units.sum(1, keepdims=True), inside + (members @ of_units.T).T
+        changes: Array = np.concatenate([of_groups - dividends * whole, inside - values * whole], axis=1) / total
+        return changes
+
+    def first_order(norm: Array, square: Array) -> Combine:
+        return lambda of_units, of_groups: parts(
+            signs_of_units * _over_norm(of_units, square) if units else of_units,
+            np.sign(idg) * _over_norm(of_groups, norm),
+        )
+
+    signs_of_units = np.sign(of_units)
+    off = errors(first_order(norm, square) for norm, square in zip(norms, squares, strict=True))
+
+    def of_single_units(square: Array) -> Combine:
+        return lambda own, _: _over_norm(own, square)
+
+    units_off = errors(map(of_single_units, squares)) if units else np.zeros_like(of_units)
+    bias = parts(_excess(of_units, units_off)[None], _excess(idg, idg_error)[None])[0]
+    dividends_error, values_error = np.hypot(off, bias).reshape(2, -1)
     return GroupValues(idg, dividends, values, plain, idg_error, dividends_error, values_error, plain_error)
+
+
+def _excess(found: Array, errors: Array) -> Array:
+    """Return by how much absolute values of figures with errors are likely too large.
+
+    Where a figure is lost in its error, its absolute value is that of the error, and of thousands of such pixels
+    nothing cancels. The true figure is taken to be what is left when the error's square is taken off its square, and
+    the error to be normal.
+    """
+    sizes = np.divide(np.abs(found), errors, out=np.full_like(found, np.inf), where=errors > 0)
+    true = np.sqrt(np.maximum(sizes**2 - 1, 0))
+    with np.errstate(invalid="ignore"):
+        excess: Array = 2 * errors * (normal.pdf(true) - true * normal.cdf(-true))
+    return np.where(np.isfinite(true), excess, 0.0)
 
 
 def _over_norm(sums: Array, squares: Array) -> Array:

@@ -16,7 +16,7 @@ for integrals of random walks given their values; Davis and Rabinowitz (1984), 4
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +38,9 @@ from intgrads.integral.smoothness import (
 from intgrads.integral.walk import ErrorModel, peano_squares, rates
 
 Array = NDArray[np.float64]
+
+Combine = Callable[[Array], Array]
+"""From sums over groups of features, (m, Q), to linear combinations of them, (m, K)."""
 
 FEWEST = 5
 """Nodes of which the neighbours tell something; with fewer, increments between them do."""
@@ -109,7 +112,7 @@ class MapErrors:
     samples : Samples
     norms : ndarray, (T,)
         L2 norms of the maps.
-    sums : ndarray, (m, T, Q), or None
+    sums : ndarray, (m, T, Q), float32, or None
         Sums over groups of features of gradient times (x - x'), at all samples, where they were asked for.
     known_map : ndarray, (T, features), or None
         What is known of each feature's error, with its sign, where that was asked for.
@@ -118,7 +121,7 @@ class MapErrors:
     models: list[ErrorModel]
     samples: Samples
     norms: Array
-    sums: Array | None = None
+    sums: NDArray[np.float32] | None = None
     known_map: NDArray[np.float32] | None = None
 
     def relative(self) -> Array:
@@ -128,30 +131,35 @@ class MapErrors:
         relative: Array = np.divide(errors, self.norms, out=np.sign(errors), where=self.norms > 0)
         return np.hypot(relative, FLOAT32_ROUNDING)
 
-    def of_sums(self, target: int, combinations: Array | None = None) -> Array:
-        """Return the estimated errors of a target's integrals of sums, (Q,), or of linear combinations of them.
+    @property
+    def count(self) -> int:
+        """How many sums over groups of features were kept."""
+        return 0 if self.sums is None else self.sums.shape[-1]
+
+    def of_sums(self, target: int, combine: Combine | None = None) -> Array:
+        """Return the estimated errors of a target's integrals of sums, (Q,), or of linear combinations of them, (K,).
 
         Parameters
         ----------
         target : int
             Its place among the targets.
-        combinations : ndarray, (K, Q), optional
+        combine : callable, optional
         """
-        known, variance = self.parts_of_sums(target, combinations)
+        known, variance = self.parts_of_sums(target, combine)
         errors: Array = np.sqrt(known**2 + variance)
         return errors
 
-    def of_own_sums(self, target: int, combinations: Iterable[Array | None]) -> Array:
-        """Return those of linear combinations, (M, Q) for each path in turn, of which there is one: (M,)."""
-        (own,) = combinations
+    def of_own_sums(self, target: int, combine: Iterable[Combine | None]) -> Array:
+        """Return those of linear combinations for each path in turn, of which there is one: (K,)."""
+        (own,) = combine
         return self.of_sums(target, own)
 
-    def parts_of_sums(self, target: int, combinations: Array | None = None) -> tuple[Array, Array]:
+    def parts_of_sums(self, target: int, combine: Combine | None = None) -> tuple[Array, Array]:
         """Return what of these errors is known, with its sign, and the variance of what is chance."""
         if self.sums is None:
             raise ValueError("no sums were kept")
-        sums = self.sums[:, target]
-        return self.models[target].parts(sums if combinations is None else sums @ combinations.T)
+        sums = self.sums[:, target].astype(np.float64)
+        return self.models[target].parts(sums if combine is None else combine(sums))
 
     def evaluations_for(self, tolerance: float) -> int:
         """Return how many points a refinement to a tolerance is likely to take."""
@@ -210,13 +218,18 @@ class MeanErrors:
         relative: Array = np.divide(errors, self.norms, out=np.sign(errors), where=self.norms > 0)
         return np.hypot(relative, FLOAT32_ROUNDING)
 
-    def of_sums(self, target: int, combinations: Array | None = None) -> Array:
-        """Return the estimated errors of the mean of a target's sums, (Q,), or of linear combinations of them, (M,)."""
-        return self.of_own_sums(target, [combinations] * len(self.each))
+    @property
+    def count(self) -> int:
+        """How many sums over groups of features were kept of each path."""
+        return self.each[0].count
 
-    def of_own_sums(self, target: int, combinations: Iterable[Array | None]) -> Array:
-        """Return the estimated errors of means of linear combinations, (M, Q) for each path in turn: (M,)."""
-        return _of_mean([one.parts_of_sums(target, own) for one, own in zip(self.each, combinations, strict=True)])
+    def of_sums(self, target: int, combine: Combine | None = None) -> Array:
+        """Return the estimated errors of the mean of a target's sums, (Q,), or of linear combinations of them, (K,)."""
+        return self.of_own_sums(target, [combine] * len(self.each))
+
+    def of_own_sums(self, target: int, combine: Iterable[Combine | None]) -> Array:
+        """Return the estimated errors of means of linear combinations, others for each path in turn: (K,)."""
+        return _of_mean([one.parts_of_sums(target, own) for one, own in zip(self.each, combine, strict=True)])
 
     def evaluations_for(self, tolerance: float) -> int:
         """Return how many points a refinement to a tolerance is likely to take on one of the paths, at most."""

@@ -32,6 +32,9 @@ LEAST_REFINEMENT = 5
 SHARE = 0.3
 """Part of what is to be mended that one round mends: the worst gaps that make it up are halved."""
 
+LEAST_ROUND = 3
+"""Gaps that a round halves at least: each round is a batch, and one of a point or two takes as long as one of three."""
+
 HALVED = 0.25
 """Part of a gap's squared error that is left when it is halved, on a network whose gradient jumps."""
 
@@ -133,7 +136,7 @@ class Refinement:
     def _worst_gaps(
         self, models: list[ErrorModel], samples: Samples, total: Array, worst: Array, *, enough: bool
     ) -> NDArray[np.int64]:
-        """Return the gaps to halve in this round, the worst first: no more than likely needed, where maps are all."""
+        """Return the gaps to halve in this round, the worst first: few more than likely needed, where maps are all."""
         order = np.argsort(-worst, kind="stable")
         several = int(np.searchsorted(np.cumsum(worst[order]), SHARE * worst.sum())) + 1
         if enough:
@@ -143,7 +146,7 @@ class Refinement:
                 excess = model.norm(samples.sketches[:, t]) ** 2 - (AIM * self.tolerance * total[t]) ** 2
                 needed = max(needed, int(np.searchsorted(np.cumsum((1 - HALVED) * gaps), excess)) + 1)
             several = min(several, needed)
-        chosen = order[:several]
+        chosen = order[: max(several, LEAST_ROUND)]
         return chosen[worst[chosen] > 0]
 
     def _plan(

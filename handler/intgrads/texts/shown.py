@@ -76,11 +76,13 @@ class ShownText:
 
     def _errors(self, attribution: Attribution, target: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the errors of the scores of tokens, (L,), and of words, (W,), for one of the targets."""
-        tokens = np.eye(len(self.sentence.ids))
-        # The sums of groups follow those of tokens, where there are any.
-        padded = np.pad(tokens, ((0, 0), (0, 0 if self.family is None else len(self.family.kinds))))
+        count, words = len(self.sentence.ids), self.sentence.words
         errors = attribution.errors
-        return errors.of_sums(target, padded), errors.of_sums(target, self.sentence.words.sums(tokens).T @ padded)
+        # The sums of groups follow those of tokens, where there are any.
+        return (
+            errors.of_sums(target, lambda sums: sums[:, :count]),
+            errors.of_sums(target, lambda sums: words.sums(sums[:, :count])),
+        )
 
     def _spread(self, attribution: Attribution) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
         """Return how far several baselines are apart in scores of tokens, (T, L), and of words, (T, W); None of one."""
