@@ -56,7 +56,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
     directory = tmp_path_factory.mktemp("remote")
     folder = saved(directory / "bert", small_bert(), small_bert_tokenizer())
     make_archive(Order(f"hf:{folder}", None, None, Settings(threads=1)), "text", store=directory)
-    of_this_test = {*PORTS, "grpc_inference_address", "grpc_management_address", "model_store"}
+    of_this_test = {*PORTS, "grpc_inference_address", "grpc_management_address", "model_store", "metrics_config"}
     properties = {name: value for name, value in PROPERTIES.items() if name not in of_this_test}
     ports = free_ports(5)
     pem, key = certificate.make(directory / "tls")
