@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from server import TorchServe
 from shared.fuzz import LEAK, PICTURES, REQUESTS, Asked, http, send
-from shared.serving import pids, post
+from shared.serving import assert_refused, pids, post
 from shared.toys import encoded, pixels
 
 pytestmark = pytest.mark.server
@@ -64,7 +64,52 @@ def test_three_hundred_requests(torchserve: TorchServe) -> None:
     found = try_many(torchserve, 300, same=True)
     assert sum(found.values()) >= 290
     assert {whose for whose, _, _ in found} >= {"ours", "frontend"}
-    assert {status for whose, status, _ in found if whose == "ours"} >= {200, 400, 413, 415}
+    assert {status for whose, status, _ in found if whose == "ours"} >= {200, 400, 415}
+
+
+def test_every_make_of_picture(torchserve: TorchServe) -> None:
+    """What is drawn at random may leave some out."""
+    before = pids(torchserve, "batches")
+    for name, picture in PICTURES.items():
+        reply = post(torchserve, "batches", files={"data": picture}, data={"format": "json", "n_steps": "1"})
+        wrong = {
+            "TIFF": {415},
+            "GIF": {415},
+            "bomb": {413},
+            "bomb of one row": {413},
+            "bomb without a side": {400, 415},
+        }
+        assert reply.status_code in wrong.get(name, {200}), (name, reply.text[:300])
+    assert pids(torchserve, "batches") == before
+
+
+GROUPS: dict[str, tuple[str, Any]] = {
+    "a tree of depth 10,000": ("text", "(" * 10_000 + "good" + ")" * 10_000),
+    "a tree that never closes": ("text", "(S " * 10_000),
+    "a tree that is closed before it is opened": ("text", ")(" * 10_000),
+    "spans that cross": ("text", [[0, 7], [5, 13]]),
+    "spans beyond all texts": ("text", [[0, 10**30]]),
+    "spans that are negative": ("text", [[-5, 2]]),
+    "run lengths that add up by overflow": ("batches", [{"size": [12, 16], "counts": [2**64 - 192, 384]}]),
+    "run lengths that are negative": ("batches", [{"size": [12, 16], "counts": [-192, 384]}]),
+    "run lengths of 2^70": ("batches", [{"size": [12, 16], "counts": [2**70]}]),
+    "run lengths as a text without an end": ("batches", [{"size": [12, 16], "counts": "o" * 100_000}]),
+    "run lengths of a size of 2^64": ("batches", [{"size": [2**32, 2**32], "counts": [2**64]}]),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_groups_that_are_made_to_hurt(torchserve: TorchServe, name: str) -> None:
+    model, groups = GROUPS[name]
+    before = pids(torchserve, model)
+    given = {"sequence": "good, not bad"} if model == "text" else {"img_data": pixels(12, 16).tolist()}
+    reply = post(torchserve, model, json={**given, "groups": groups, "n_steps": 1, "format": "json"})
+    if name == "spans that cross":  # which groups may
+        assert reply.status_code == 200
+    else:
+        assert_refused(reply, name)
+        assert reply.json()["field"] == "groups"
+    assert pids(torchserve, model) == before
 
 
 @pytest.mark.slow
