@@ -207,11 +207,20 @@ class TorchServe:
 
     def workers(self, model: str) -> list[dict[str, Any]]:
         """Return what the management API tells of a model's workers; empty while it does not answer."""
+        token = self.key("management")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            with urllib.request.urlopen(f"{self.management_url}/models/{model}", timeout=5) as reply:
+            asked = urllib.request.Request(f"{self.management_url}/models/{model}", headers=headers)
+            with urllib.request.urlopen(asked, timeout=5) as reply:
                 return list(json.load(reply)[0]["workers"])
         except (OSError, ValueError, urllib.error.URLError):
             return []
+
+    def key(self, kind: str) -> str | None:
+        """Return the token that opens ``inference``, ``management`` or ``API``; None where none is asked for."""
+        with contextlib.suppress(OSError, ValueError):
+            return str(json.loads((self.directory / "key_file.json").read_text())[kind]["key"])
+        return None
 
     def running(self) -> bool:
         """Whether the server's process lives."""

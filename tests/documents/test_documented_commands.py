@@ -55,6 +55,9 @@ NOT_RUN = {
     "that others reach",
     "curl -T examples/cat.jpg -H 'Content-Type: image/jpeg' -H \"Authorization: Bearer $KEY\" "
     "http://HOST:8080/predictions/intgrads -o cat.gzip": "needs a server that others reach",
+    "python scripts/certificate.py .run/tls": "test_remote.py makes one by the same function",
+    "nginx -p . -c nginx.conf": "needs port 8443; test_remote.py starts it on a free one",
+    "pip install --require-hashes -r requirements.lock": INSTALLS,
     "./archive.sh timm:resnet50 --weights resnet50.safetensors --name resnet": OWN,
     "./archive.sh timm:resnet50 --weights resnet50.safetensors --examples pictures --name resnet": OWN,
     "curl -F data=@examples/cat.jpg -F baseline=examples -F format=html http://127.0.0.1:8080/predictions/resnet "

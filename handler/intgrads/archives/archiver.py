@@ -231,6 +231,12 @@ def main(arguments: Sequence[str] | None = None, store: Path = MODEL_STORE) -> i
     except KeyboardInterrupt:
         print("archive.sh: interrupted; no archive was written", file=sys.stderr)
         return 130
+    except MemoryError:
+        print(
+            "archive.sh: memory ran out: a file is too large for this machine, or states a size that it does not have",
+            file=sys.stderr,
+        )
+        return 1
     print(f"{store.name}/{path.name}: {given.model}, {path.stat().st_size / 2**20:.1f} MB")
     return 0
 

@@ -45,8 +45,9 @@ def write_tensormask(order: Order, directory: Path) -> dict[str, Any]:
         config = read_config(order.tensormask_config or PUBLISHED)
         with torch.random.fork_rng():
             expected = build_tensormask(config).state_dict()
-    except (ImportError, ValueError, KeyError, AttributeError, AssertionError) as error:
-        raise CheckpointError(str(error) or type(error).__name__) from None
+    except (ImportError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError, TypeError) as error:
+        # A configuration's sizes may be any numbers, also negative ones and such that no memory holds.
+        raise CheckpointError((str(error).strip() or type(error).__name__).splitlines()[0]) from None
     weights = {
         name: weight
         for name, weight in read_weights(order.tensormask).items()

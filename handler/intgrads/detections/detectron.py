@@ -45,6 +45,9 @@ except ImportError as error:
 PUBLISHED = Path(__file__).parent / "configs" / "tensormask_R_50_FPN_6x.yaml"
 """The configuration of the published R50-FPN models."""
 
+LONGEST_SIDE = 10_000
+"""Pixels to which a configuration may have pictures resized."""
+
 NAME = "TensorMask"
 OWN_NAME = "IntgradsTensorMask"
 """In detectron2's registry, always ours. Where the published project ``tensormask`` is installed, `NAME` stays its."""
@@ -87,14 +90,49 @@ def read_config(path: Path = PUBLISHED) -> dict[str, Any]:
     cfg = get_cfg()
     add_tensormask_config(cfg)
     try:
+        _check_files(path)
         # Of detectron2's own accord it would run a file that asks for it.
         cfg.merge_from_file(str(path), allow_unsafe=False)
-    except (OSError, AssertionError, KeyError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
+    except (
+        OSError,
+        AssertionError,
+        KeyError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:
         raise ValueError(f"{path} is not a configuration of detectron2 with TensorMask's keys: {error}") from None
     if cfg.MODEL.META_ARCHITECTURE not in (NAME, OWN_NAME):
         raise ValueError(f"{path} is of a {cfg.MODEL.META_ARCHITECTURE}, not of a {NAME}")
+    longest = max(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    if longest > LONGEST_SIDE:
+        raise ValueError(f"{path} resizes pictures to {longest} pixels; {LONGEST_SIDE} at most")
     content: dict[str, Any] = yaml.safe_load(cfg.dump())
     return content
+
+
+def _check_files(path: Path) -> None:
+    """Raise a ValueError where a file, or one that it is based on, asks for more than to be read.
+
+    detectron2 fetches a base from wherever it is told to; and it copies what an alias stands for, so that a few lines
+    of aliases of aliases become more than any memory holds.
+    """
+    seen: set[Path] = set()
+    while path not in seen:
+        seen.add(path)
+        if not path.is_file():
+            raise ValueError(f"{path} is no file here")
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("it has aliases (*name); write out what they stand for")
+        base = content.get("_BASE_") if isinstance(content, dict) else None
+        if base is None:
+            return
+        path = Path(path.parent, str(base)).resolve()
+    raise ValueError(f"{path} is based on itself")
 
 
 def build_tensormask(config: dict[str, Any]) -> IntgradsTensorMask:

@@ -37,8 +37,11 @@ _PLAIN_ARRAYS = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
     ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
 }
+
+_EXPANSION, _SMALL = 20, 256 * 2**20
+"""How much larger than its file a checkpoint's content may be, and what is too little to be a bomb. Weights are noise:
+what packs better than this is none."""
 
 _PLAIN_VALUES: list[Any] = [
     argparse.Namespace,
@@ -62,9 +65,18 @@ class ArrayUnpickler(pickle.Unpickler):
         CheckpointError
             If the pickle asks for anything else.
         """
+        if (module, name) == ("_codecs", "encode"):
+            return _bytes_of_python2
         if (module, name) not in _PLAIN_ARRAYS:
             raise CheckpointError(f"the pickle asks for {module}.{name}, which is not a plain array; not loaded")
         return super().find_class(module, name)
+
+
+def _bytes_of_python2(text: str, encoding: str) -> bytes:
+    """Return what pickles of protocol 2 write as text; the codec is never looked up by the name in the file."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise CheckpointError("the pickle asks for a codec, which is not a plain array; not loaded")
+    return text.encode("latin-1")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -99,19 +111,35 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         content = reader(path)
     except (
         OSError, ValueError, EOFError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, IndexError,
-        pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError,
+        OverflowError, MemoryError, pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError,
     ) as error:  # fmt: skip
         if isinstance(error, pickle.UnpicklingError) and reader is _read_torch:
             raise CheckpointError(
                 f"{path.name} is no PyTorch file of plain tensors (a whole model, perhaps), and nothing inside a file "
                 "is run; save the weights alone: torch.save(model.state_dict(), FILE)"
             ) from None
-        said = (str(error) or type(error).__name__).splitlines()[0]
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(error, MemoryError):
+            said = f"it states more than this machine's memory holds ({said})"
         raise CheckpointError(f"{path.name} cannot be read as weights: {said}") from None
     return _named_tensors(content, path)
 
 
+def _refuse_bombs(path: Path) -> None:
+    """Raise a CheckpointError where a zip states that it unpacks to far more than it is."""
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as file:
+        unpacked = sum(member.file_size for member in file.infolist())
+    if unpacked > max(_SMALL, _EXPANSION * size):
+        raise CheckpointError(
+            f"{path.name} has {size / 2**20:.1f} MB and states that it unpacks to {unpacked / 2**20:.0f} MB: no "
+            "weights pack so well; not loaded"
+        )
+
+
 def _read_torch(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        _refuse_bombs(path)
     with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN_VALUES):
         # It warns of what it is about to check or refuse; what it finds is told as an error.
         warnings.simplefilter("ignore")
@@ -125,6 +153,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _read_npz(path: Path) -> Any:
+    _refuse_bombs(path)
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 

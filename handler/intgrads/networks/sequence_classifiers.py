@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from intgrads.errors import CheckpointError
+from intgrads.errors import CheckpointError, RequestError
 from intgrads.labels import Labels
 from intgrads.networks.family import Ingredients, Order
 from intgrads.outputs import Outputs
@@ -30,7 +30,7 @@ from intgrads.texts.embeddings import (
     read_as_words,
     table_of_words,
 )
-from intgrads.texts.sentences import tokenise
+from intgrads.texts.sentences import encode, tokenise
 from intgrads.texts.spec import TextSpec
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 PROBE = "The camera is not good, but I like it."
 """What the network is looked at with when the archive is made."""
+
+RUNS = tuple(character * 2000 + "!" for character in "eE0 .-é好\n")
+"""Texts at which regular expressions that are made to hurt do so: they are found before they are served."""
 
 LONGEST_PROBE = 512
 """Tokens of it at most."""
@@ -110,6 +113,7 @@ def read_tokenizer(path: Path, kind: type[PreTrainedTokenizerBase] | None = None
     local = {"local_files_only": True, "trust_remote_code": False}
     with reading(f"the tokeniser {path}"):
         if path.is_dir():
+            _check_paths(path)
             return AutoTokenizer.from_pretrained(path, **local)
         if kind is None:
             raise CheckpointError(f"--tokenizer {path}: name the folder that save_pretrained made, not a single file")
@@ -118,6 +122,18 @@ def read_tokenizer(path: Path, kind: type[PreTrainedTokenizerBase] | None = None
         with tempfile.TemporaryDirectory() as folder:
             shutil.copyfile(path, Path(folder, standard))
             return kind.from_pretrained(folder, **local)
+
+
+def _check_paths(folder: Path) -> None:
+    """Raise a CheckpointError where a tokeniser is told to read its words from a file that is not in its folder.
+
+    transformers takes a text for a path, and any file of this machine's would become part of the archive.
+    """
+    config = folder / "tokenizer_config.json"
+    stated = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    for name in ("vocab", "merges"):
+        if isinstance(stated, dict) and isinstance(stated.get(name), str):
+            raise CheckpointError(f"{config} names a file as its {name}; a tokeniser's files lie in its folder")
 
 
 def text_ingredients(
@@ -166,7 +182,13 @@ def text_ingredients(
         layer=EmbeddingLayer("", 0),
         tokens={name: index for name, index in named.items() if index is not None},
     )
-    found = tokenise(PROBE, TextClassifier(module, spec, Labels(labels)).tokenizer, spec.tokens.get("unk"), "PROBE")
+    cutter = TextClassifier(module, spec, Labels(labels)).tokenizer
+    try:
+        found = tokenise(PROBE, cutter, spec.tokens.get("unk"), "PROBE")
+        for run in RUNS:
+            encode(run, cutter, "RUNS")
+    except RequestError as error:
+        raise CheckpointError(f"{order.model}: its tokeniser does not take plain texts: {error}") from None
     if found.ids.tolist() != tokenizer(PROBE)["input_ids"]:
         raise CheckpointError(f"{order.model}: the tokeniser's tokenizer.json gives other tokens than the tokeniser")
     inputs = spec.inputs(found)

@@ -19,7 +19,7 @@ from intgrads.texts.request import TextRequest
 from intgrads.texts.words import Words, find_words
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,25 @@ def check_text(text: Any, settings: Settings, field: str) -> str:
     return text
 
 
+def encode(text: str, tokenizer: Tokenizer, field: str) -> Encoding:
+    """Return what a tokeniser makes of a text.
+
+    Raises
+    ------
+    RequestError
+        If it breaks down: a regular expression of its own may give up on a text.
+    """
+    try:
+        return tokenizer.encode(text)
+    except BaseException as error:
+        # What the library's own code panics with is no Exception, and would end a worker.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RequestError(
+            f"this network's tokeniser breaks down at this text ({error}); send another", field
+        ) from None
+
+
 def tokenise(text: str, tokenizer: Tokenizer, unknown: int | None, field: str) -> Sentence:
     """Cut a text into tokens.
 
@@ -154,7 +173,7 @@ def tokenise(text: str, tokenizer: Tokenizer, unknown: int | None, field: str) -
         text.encode()
     except UnicodeEncodeError:
         raise RequestError("the text holds half a character (a lone surrogate); send valid Unicode", field) from None
-    encoding = tokenizer.encode(text)
+    encoding = encode(text, tokenizer, field)
     offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
     spoken = offsets[:, 0] < offsets[:, 1]
     if not spoken.any():
