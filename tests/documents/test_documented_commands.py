@@ -43,6 +43,7 @@ NOT_RUN = {
     "scripts/server.py takes Java from there where it has to",
     "export OMP_WAIT_POLICY=PASSIVE": "changes the reader's shell alone; run_tests.sh says the same",
     "torchserve --start --ncs --models intgrads.mar text.mar shapes.mar --ts-config config.properties": SERVER,
+    "python scripts/ready.py intgrads": "asks a management API at its usual port; test_operations.py asks another",
     "torchserve --start --ncs --models intgrads.mar --ts-config config.properties": SERVER,
     "torchserve --start --ncs --models resnet.mar --ts-config config.properties": SERVER,
     "torchserve --start --ncs --models shapes.mar --ts-config config.properties": SERVER,
