@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from intgrads.baselines import DATA, SEVERAL, is_several
 from intgrads.errors import RequestError
-from intgrads.formats.encodings import Format
+from intgrads.formats.encodings import DRAWN, Format
 from intgrads.integral.fixed import FixedNodes
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.quadrature import Method, quadrature
@@ -172,7 +172,7 @@ class Request(BaseModel, ABC):
 
     def sent_tensors(self) -> Sequence[str]:
         """Names of the tensors to send: by default all of them but one, none where the format has no room for them."""
-        if self.format in ("png", "html") or (self.format == "json" and self.fields is None):
+        if self.format in DRAWN or (self.format == "json" and self.fields is None):
             return ()
         if self.fields is None:
             left_out = {ERROR_MAP, *(self._of_one_path() if self.several_baselines else (SPREAD,))}

@@ -1,11 +1,14 @@
 """Groups are drawn in the colour of their sign, the strongest deepest, at a size on which numbers can be read."""
 
+from typing import Any
+
 import numpy as np
 from intgrads.answers.colours import signed_colour
 from intgrads.integral.groups import group_values
 from intgrads.pictures.group_map import group_map
-from intgrads.pictures.heat_map import LONGEST_ENLARGED, SHORTEST_SIDE, drawing_scale
+from intgrads.pictures.heat_map import LONGEST_SIDE, SHORTEST_SIDE, drawing_scale
 from intgrads.pictures.transform import PictureSpec
+from shared.toys import call, encoded, small_service
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 VIEW = PictureSpec(4, 6).view((40, 60))
@@ -36,5 +39,19 @@ def test_no_value_is_no_colour() -> None:
 
 def test_a_picture_of_one_row_is_not_enlarged_to_a_wall() -> None:
     _, (width, height) = drawing_scale(np.zeros((1, 3000, 3), np.uint8))
-    assert width <= LONGEST_ENLARGED
+    assert width <= LONGEST_SIDE
     assert height >= 1
+
+
+def test_a_large_photo_is_drawn_smaller_and_the_answer_says_so() -> None:
+    photo = np.zeros((1500, 3000, 3), np.uint8)
+    values = group_values(np.ones((24, 1)), np.ones((24, 1)), MASKS.reshape(3, -1)).of([0, 1])
+    drawn = group_map(photo, MASKS[:2], ["left", "middle"], values, PictureSpec(4, 6).view((1500, 3000)))
+    assert drawn.shape[0] == 1024
+    body: dict[str, Any] = {"data": encoded(photo), "n_steps": "1", "groups": "superpixels", "n_superpixels": "4"}
+    for format, told in (("html", True), ("json", False)):
+        (reply,) = small_service().answer([call(**body, format=format)])
+        assert reply.status == 200
+        assert (b"drawn at 2048 x 1024 pixels" in b"".join(reply.body)) is told
+    (alone,) = small_service().answer([call(data=body["data"], n_steps="1", format="html")])
+    assert b"drawn at" not in b"".join(alone.body)

@@ -24,7 +24,16 @@ from intgrads.integral.groups import GroupFamily
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.pictures.decoding import Picture
-from intgrads.pictures.sent import by_pixel, ends, make_family, notes_of, picture_starts, read_picture, threshold
+from intgrads.pictures.sent import (
+    by_pixel,
+    drawn_smaller,
+    ends,
+    make_family,
+    notes_of,
+    picture_starts,
+    read_picture,
+    threshold,
+)
 from intgrads.pictures.shown import ShownPicture
 from intgrads.pictures.transform import PictureSpec
 from intgrads.request import Request
@@ -133,7 +142,7 @@ class SearchedPicture:
             self.picture, threshold(request, self.settings), self.settings.max_answer_mb, in_time
         )
         view = self.spec.view(self.picture.size)
-        notes = notes_of(self.picture, view)
+        notes = [*notes_of(self.picture, view), *drawn_smaller(request, self.picture)]
         told = None if request.segment is False else found
         if request.target_instance is None:
             return Subject(None, ShownPicture(request, self.picture, view, told, None), tuple(notes))

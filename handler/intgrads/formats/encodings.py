@@ -28,6 +28,9 @@ from intgrads.formats.page import page
 Format = Literal["gzip", "safetensors", "npz", "json", "png", "html"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
+DRAWN: tuple[Format, ...] = ("png", "html")
+"""Formats that show pictures."""
+
 UndrawnFormat = Literal["gzip", "safetensors", "npz", "json", "html"]
 """Formats of answers about what has no picture."""
 

@@ -18,6 +18,7 @@ from intgrads.pictures.objects import Finder
 from intgrads.pictures.request import REGIONS, ImageRequest
 from intgrads.pictures.sent import (
     by_pixel,
+    drawn_smaller,
     ends,
     find_objects,
     make_family,
@@ -122,6 +123,8 @@ class SentPicture:
         in_time()
         pixels = spec.resize(self.picture)
         family, about_groups = make_family(request, pixels, view, self.settings, found)
+        if family is not None or (found is not None and request.segment is not False):
+            notes += drawn_smaller(request, self.picture)
         in_time()
         x, baselines, about_baselines = ends(self.starts, pixels, spec, view)
         return Subject(

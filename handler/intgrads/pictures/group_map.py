@@ -53,7 +53,7 @@ def group_map(
     pixels : ndarray, (H, W, 3), uint8
         The picture as it was sent.
     masks : ndarray, (G, h, w), bool
-        At the network's size; drawn at the picture's, enlarged as :func:`.heat_map.drawing_scale` says.
+        At the network's size; drawn at the picture's, or as :func:`.heat_map.drawing_scale` says.
     labels : sequence of str, length G
     values : GroupValues
         Of these groups.

@@ -31,8 +31,9 @@ COLOURS = "inferno"
 SHORTEST_SIDE = 320
 """Pixels of an annotated drawing's shorter side at least: numbers and labels must be legible on small pictures."""
 
-LONGEST_ENLARGED = 4096
-"""Pixels that its longer side is enlarged to at most: a picture of 1 × 3000 would become one of 320 × 960,000."""
+LONGEST_SIDE = 2048
+"""Pixels of its longer side at most: groups of a photo of 50 megapixels would take minutes and gigabytes to draw, and a
+picture of 1 × 3000 would be enlarged to one of 320 × 960,000."""
 
 BAND = 256
 """Rows that are drawn at a time."""
@@ -153,7 +154,7 @@ def unseen(grey: NDArray[Any], first_row: int, size: tuple[int, int]) -> NDArray
 
 
 def drawing_scale(pixels: NDArray[np.uint8]) -> tuple[float, tuple[int, int]]:
-    """Return by how much a picture (H, W, 3) is enlarged to be annotated, 1 at least, and its width and height then."""
+    """Return by how much a picture (H, W, 3) is enlarged or reduced to be annotated, and its width and height then."""
     height, width = pixels.shape[:2]
-    scale = max(1.0, min(SHORTEST_SIDE / min(height, width), LONGEST_ENLARGED / max(height, width)))
-    return scale, (round(width * scale), round(height * scale))
+    scale = min(max(1.0, SHORTEST_SIDE / min(height, width)), LONGEST_SIDE / max(height, width))
+    return scale, (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -29,7 +29,7 @@ def object_map(pixels: NDArray[np.uint8], found: Objects) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray, (H', W', 3), uint8
-        The picture at its size, or enlarged as :func:`intgrads.pictures.heat_map.drawing_scale` says.
+        The picture at its size, or as :func:`intgrads.pictures.heat_map.drawing_scale` says.
     """
     scale, size = drawing_scale(pixels)
     drawn = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from intgrads.baselines import DATA, Start, starts
 from intgrads.errors import RequestError
+from intgrads.formats.encodings import DRAWN
 from intgrads.integral.groups import GroupFamily
 from intgrads.pictures.baselines import UNIFORM, image_baseline
 from intgrads.pictures.decoding import Picture, array_picture, decode_label_map, decode_picture
 from intgrads.pictures.groups import PictureGroups, callers_groups, regions, segments, superpixels
+from intgrads.pictures.heat_map import drawing_scale
 from intgrads.pictures.objects import Finder, Objects
 from intgrads.pictures.request import REGIONS, ImageRequest
 from intgrads.pictures.transform import PictureSpec, View
@@ -72,6 +74,14 @@ def threshold(request: ImageRequest, settings: Settings) -> float:
 def notes_of(picture: Picture, view: View) -> list[str]:
     """Return what was changed of a picture on its way to the network."""
     return [*picture.notes, *([view.told()] if view.changes else [])]
+
+
+def drawn_smaller(request: ImageRequest, picture: Picture) -> list[str]:
+    """Return the note that groups and objects are drawn smaller than the picture, where they are."""
+    scale, (width, height) = drawing_scale(picture.pixels)
+    if scale >= 1 or request.format not in DRAWN:
+        return []
+    return [f"groups and objects are drawn at {width} x {height} pixels, smaller than the picture"]
 
 
 def make_family(
