@@ -465,6 +465,8 @@ class Service(Generic[AnyClassifier]):
             job.request, told, attribution.errors.evaluations_for, self.settings.most_evaluations
         )
         paths = [integral.path for integral in part.integrals]
+        if not any(path.step.any() for path in paths):
+            warnings.insert(0, "the input is the baseline: there is nothing to attribute; choose another baseline")
         groups = values_of_groups(part.integrand, paths, attribution)
         verifications: list[Verification] = []
         if job.request.verify or part.integrand.kept_share is not None:

@@ -58,3 +58,12 @@ def test_a_tolerance_that_was_not_met_is_told() -> None:
     answer, told_of = warnings(tolerance=1e-9, max_evaluations=20)
     assert not answer["converged"]
     assert any("was not met" in one for one in told_of)
+
+
+def test_an_input_that_is_the_baseline_is_told() -> None:
+    service = small_service()
+    black = [[[0] * 3] * 10] * 8
+    same = told(service.answer([json_call(img_data=black, baseline="black", format="json")])[0])
+    other = told(service.answer([json_call(img_data=black, baseline="white", format="json")])[0])
+    assert "the input is the baseline" in same["warnings"][0]
+    assert not any("is the baseline" in warning for warning in other["warnings"])
