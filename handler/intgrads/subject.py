@@ -171,8 +171,11 @@ class Shown(Protocol):
         ...
 
     @property
-    def draw(self) -> Callable[[Attribution | None, GroupValues | None, Sequence[int]], NDArray[np.uint8]] | None:
-        """Draws the picture, (H, W, 3), of a png answer, as :meth:`section` is called; None where there is none."""
+    def draw(self) -> Callable[[Attribution | None, GroupValues | None, Sequence[int], str], NDArray[np.uint8]] | None:
+        """Draws the picture, (H, W, 3), of a png answer, of the first target; None where there is none.
+
+        It is called as :meth:`section` is, and with what was attributed, in words.
+        """
         ...
 
 

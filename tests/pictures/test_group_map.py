@@ -52,6 +52,6 @@ def test_a_large_photo_is_drawn_smaller_and_the_answer_says_so() -> None:
     for format, told in (("html", True), ("json", False)):
         (reply,) = small_service().answer([call(**body, format=format)])
         assert reply.status == 200
-        assert (b"drawn at 2048 x 1024 pixels" in b"".join(reply.body)) is told
+        assert (b"2048 x 1024 pixels, smaller" in b"".join(reply.body)) is told
     (alone,) = small_service().answer([call(data=body["data"], n_steps="1", format="html")])
-    assert b"drawn at" not in b"".join(alone.body)
+    assert b"smaller than the picture" not in b"".join(alone.body)

@@ -73,6 +73,7 @@ def answer(
         kept=regions,
         several_targets=several,
     )
+    title = "" if attributed is None else attributed.told.targets[0].title
     figures = {array.name: array.tensor(several).tolist() for array in arrays if not array.large}
     strings = dict(shown.strings())
     return Contents(
@@ -81,7 +82,7 @@ def answer(
         tensors=tensors,
         strings=strings,
         tensors_in_json=request.fields is not None,
-        draw=None if draw is None else lambda: draw(attribution, each_target[0], kept_regions[0]),
+        draw=None if draw is None else lambda: draw(attribution, each_target[0], kept_regions[0], title),
         section=lambda: answer_section(
             info,
             [shown.section(attribution, t, of_target, kept_regions[t]) for t, of_target in enumerate(each_target)],

@@ -142,7 +142,7 @@ class SearchedPicture:
             self.picture, threshold(request, self.settings), self.settings.max_answer_mb, in_time
         )
         view = self.spec.view(self.picture.size)
-        notes = [*notes_of(self.picture, view), *drawn_smaller(request, self.picture)]
+        notes = [*notes_of(self.picture, view, request), *drawn_smaller(request, self.picture)]
         told = None if request.segment is False else found
         if request.target_instance is None:
             return Subject(None, ShownPicture(request, self.picture, view, told, None), tuple(notes))

@@ -116,14 +116,14 @@ class SentPicture:
         """Find its objects and make its groups, as far as they are asked for, and the ends of the path."""
         spec, request = self.network.picture, self.request
         view = spec.view(self.picture.size)
-        notes = notes_of(self.picture, view)
+        notes = notes_of(self.picture, view, request)
         found = find_objects(self.network.finder, request, self.picture, self.settings, in_time)
         if request.score_threshold is not None and found is None:
             notes.append("`score_threshold` was not used: nothing was looked for")
         in_time()
         pixels = spec.resize(self.picture)
         family, about_groups = make_family(request, pixels, view, self.settings, found)
-        if family is not None or (found is not None and request.segment is not False):
+        if family is not None or request.style != "plain" or (found is not None and request.segment is not False):
             notes += drawn_smaller(request, self.picture)
         in_time()
         x, baselines, about_baselines = ends(self.starts, pixels, spec, view)

@@ -81,12 +81,27 @@ def signed_map(pixels: NDArray[np.uint8], attribution: NDArray[Any], view: View)
 
     Takes and returns what :func:`heat_map` does, but for the colours. Neighbours of opposite signs cancel.
     """
-    smooth = _smooth(attribution.sum(axis=0, dtype=np.float64))
+    smooth = smoothed(attribution)
 
     def colour(strong: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[Any]:
         return grey + 0.85 * np.abs(strong[..., None]) * (signed_colour(strong.astype(np.float64)) - grey)
 
     return _laid_over(pixels, _clipped(smooth, np.abs(smooth)), view, colour)
+
+
+def bare_map(pixels: NDArray[np.uint8], attribution: NDArray[Any], view: View) -> NDArray[np.uint8]:
+    """Draw an attribution with its signs in place of its picture; otherwise as :func:`signed_map`."""
+    smooth = smoothed(attribution)
+
+    def colour(strong: NDArray[np.float32], _: NDArray[np.float32]) -> NDArray[Any]:
+        return signed_colour(strong.astype(np.float64))
+
+    return _laid_over(pixels, _clipped(smooth, np.abs(smooth)), view, colour)
+
+
+def smoothed(attribution: NDArray[Any]) -> NDArray[np.float64]:
+    """Return an attribution (C, h, w) as it is drawn: of each pixel, smoothed, (h, w)."""
+    return _smooth(attribution.sum(axis=0, dtype=np.float64))
 
 
 def _laid_over(

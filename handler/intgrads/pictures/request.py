@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from intgrads.baselines import DATA
 from intgrads.errors import RequestError
 from intgrads.pictures.baselines import IMAGE_BASELINES, ImageBaseline
+from intgrads.pictures.styles import Style
 from intgrads.request import (
     BASELINE,
     FIELDS,
@@ -96,6 +97,11 @@ class ImageRequest(Request):
         None, ge=1, le=MOST_GROUPS, description="about how many superpixels; default one for a thousand pixels"
     )
     group_pixels: bool = Field(True, description="whether each pixel is a group of the family too")
+    style: Style = Field(
+        "plain",
+        description="of a png without groups: the magnitude over the picture (plain); with its signs, a title and a "
+        "scale over the picture (overlay) or alone (signed); or the least area that carries half of it (contour)",
+    )
 
     @classmethod
     def from_bytes(cls, body: bytes, content_type: str) -> dict[str, Any]:
@@ -122,6 +128,8 @@ class ImageRequest(Request):
         if content.get("groups") != "superpixels":
             about = ("n_superpixels", "superpixel_method")
             notes += [f"`{name}` was not used: it is about superpixels" for name in about if name in content]
+        if "style" in content and "groups" in content:
+            notes.append("`style` was not used: groups are drawn in their own way")
         if content.get("groups") != REGIONS and "kept_share" in content:
             notes.append("`kept_share` was not used: it is about regions")
         return notes

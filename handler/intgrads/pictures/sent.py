@@ -71,17 +71,22 @@ def threshold(request: ImageRequest, settings: Settings) -> float:
     return settings.score_threshold if request.score_threshold is None else request.score_threshold
 
 
-def notes_of(picture: Picture, view: View) -> list[str]:
-    """Return what was changed of a picture on its way to the network."""
-    return [*picture.notes, *([view.told()] if view.changes else [])]
+def notes_of(picture: Picture, view: View, request: ImageRequest) -> list[str]:
+    """Return what was changed of a picture on its way to the network, and what was asked of a drawing that is none."""
+    unused = request.style != "plain" and request.format != "png"
+    return [
+        *picture.notes,
+        *([view.told()] if view.changes else []),
+        *(["`style` was not used: it is about a png"] if unused else []),
+    ]
 
 
 def drawn_smaller(request: ImageRequest, picture: Picture) -> list[str]:
-    """Return the note that groups and objects are drawn smaller than the picture, where they are."""
+    """Return the note that what has marks or a scale is drawn smaller than the picture, where it is."""
     scale, (width, height) = drawing_scale(picture.pixels)
     if scale >= 1 or request.format not in DRAWN:
         return []
-    return [f"groups and objects are drawn at {width} x {height} pixels, smaller than the picture"]
+    return [f"what is drawn with marks or a scale is {width} x {height} pixels, smaller than the picture"]
 
 
 def make_family(

@@ -21,6 +21,7 @@ from intgrads.pictures.object_map import object_map
 from intgrads.pictures.objects import Objects
 from intgrads.pictures.page import objects_section, picture_section
 from intgrads.pictures.request import ImageRequest
+from intgrads.pictures.styles import Style, in_style
 from intgrads.pictures.transform import View
 from intgrads.subject import Array
 
@@ -75,12 +76,14 @@ class ShownPicture:
         return told | dict(self.more)
 
     def draw(
-        self, attribution: Attribution | None, groups: GroupValues | None, kept: Sequence[int]
+        self, attribution: Attribution | None, groups: GroupValues | None, kept: Sequence[int], title: str
     ) -> NDArray[np.uint8]:
-        """Return the heat map over the picture, at its size, or the groups on it; without either, its objects."""
+        """Return the attribution over the picture, or the groups on it; without either, its objects."""
         if groups is not None and self.family is not None:
             return self._group_map(self.family, groups, kept)
         if attribution is not None:
+            if self.request.style != "plain":
+                return self._in_style(self.request.style, attribution, title)
             return self._heat_map(attribution.integrated_gradients[0])
         return self.picture.pixels if self.found is None else object_map(self.picture.pixels, self.found)
 
@@ -115,6 +118,14 @@ class ShownPicture:
         if self.found is not None:
             shown.append((object_map(self.picture.pixels, self.found), "the objects that were found"))
         return picture_section(shown) + tables
+
+    def _in_style(self, style: Style, attribution: Attribution, title: str) -> NDArray[np.uint8]:
+        figures = (
+            f"f(x) − f(x′) = {attribution.difference[0]:.3g}; the map is off by about "
+            f"{attribution.attribution_error[0]:.1%}"
+        )
+        map_of_target = attribution.integrated_gradients[0].numpy()
+        return in_style(style, self.picture.pixels, map_of_target, self.view, title=title, figures=figures)
 
     def _heat_map(self, attribution: Tensor) -> NDArray[np.uint8]:
         # A contrast has two sides, and which of them a pixel speaks for is the answer.
