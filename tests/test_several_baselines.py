@@ -242,7 +242,7 @@ def test_uniform_ones_of_a_text_and_a_list_of_texts() -> None:
 def test_a_text_of_the_callers_own_stands_at_the_texts_places() -> None:
     same = ask_text(sequence="the camera is good", baseline_data="the camera is good")
     assert same["difference"] == pytest.approx(0, abs=1e-6)
-    assert same["warnings"] == []
+    assert ["the input is the baseline" in warning for warning in same["warnings"]] == [True]
     answer = ask_text(sequence="the camera is good", baseline_data="the film is bad")
     other = ask_text(sequence="the film is bad", target_class=answer["target_class"])
     assert answer["baseline_value"] == pytest.approx(other["target_output"], abs=1e-5)

@@ -25,8 +25,8 @@ from intgrads.labels import Labels
 from intgrads.outputs import Outputs
 from intgrads.pictures.decoding import Picture
 from intgrads.pictures.sent import (
+    about_drawing,
     by_pixel,
-    drawn_smaller,
     ends,
     make_family,
     notes_of,
@@ -142,7 +142,7 @@ class SearchedPicture:
             self.picture, threshold(request, self.settings), self.settings.max_answer_mb, in_time
         )
         view = self.spec.view(self.picture.size)
-        notes = [*notes_of(self.picture, view, request), *drawn_smaller(request, self.picture)]
+        notes = [*notes_of(self.picture, view), *about_drawing(request, self.picture, marked=True)]
         told = None if request.segment is False else found
         if request.target_instance is None:
             return Subject(None, ShownPicture(request, self.picture, view, told, None), tuple(notes))

@@ -17,8 +17,8 @@ from intgrads.pictures.decoding import Picture
 from intgrads.pictures.objects import Finder
 from intgrads.pictures.request import REGIONS, ImageRequest
 from intgrads.pictures.sent import (
+    about_drawing,
     by_pixel,
-    drawn_smaller,
     ends,
     find_objects,
     make_family,
@@ -116,15 +116,15 @@ class SentPicture:
         """Find its objects and make its groups, as far as they are asked for, and the ends of the path."""
         spec, request = self.network.picture, self.request
         view = spec.view(self.picture.size)
-        notes = notes_of(self.picture, view, request)
+        notes = notes_of(self.picture, view)
         found = find_objects(self.network.finder, request, self.picture, self.settings, in_time)
         if request.score_threshold is not None and found is None:
             notes.append("`score_threshold` was not used: nothing was looked for")
         in_time()
         pixels = spec.resize(self.picture)
         family, about_groups = make_family(request, pixels, view, self.settings, found)
-        if family is not None or request.style != "plain" or (found is not None and request.segment is not False):
-            notes += drawn_smaller(request, self.picture)
+        shown = found is not None and request.segment is not False
+        notes += about_drawing(request, self.picture, marked=shown or family is not None)
         in_time()
         x, baselines, about_baselines = ends(self.starts, pixels, spec, view)
         return Subject(

@@ -71,22 +71,20 @@ def threshold(request: ImageRequest, settings: Settings) -> float:
     return settings.score_threshold if request.score_threshold is None else request.score_threshold
 
 
-def notes_of(picture: Picture, view: View, request: ImageRequest) -> list[str]:
-    """Return what was changed of a picture on its way to the network, and what was asked of a drawing that is none."""
-    unused = request.style != "plain" and request.format != "png"
-    return [
-        *picture.notes,
-        *([view.told()] if view.changes else []),
-        *(["`style` was not used: it is about a png"] if unused else []),
-    ]
+def notes_of(picture: Picture, view: View) -> list[str]:
+    """Return what was changed of a picture on its way to the network."""
+    return [*picture.notes, *([view.told()] if view.changes else [])]
 
 
-def drawn_smaller(request: ImageRequest, picture: Picture) -> list[str]:
-    """Return the note that what has marks or a scale is drawn smaller than the picture, where it is."""
+def about_drawing(request: ImageRequest, picture: Picture, marked: bool) -> list[str]:
+    """Return notes on how the answer is drawn, which has groups or objects marked or not."""
+    notes = []
+    if request.style != "plain" and request.format != "png":
+        notes.append("`style` was not used: it is about a png")
     scale, (width, height) = drawing_scale(picture.pixels)
-    if scale >= 1 or request.format not in DRAWN:
-        return []
-    return [f"what is drawn with marks or a scale is {width} x {height} pixels, smaller than the picture"]
+    if (marked or request.style != "plain") and scale < 1 and request.format in DRAWN:
+        notes.append(f"what is drawn with marks or a scale is {width} x {height} pixels, smaller than the picture")
+    return notes
 
 
 def make_family(
