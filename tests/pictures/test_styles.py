@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from intgrads.answers.colours import signed_colour
+from intgrads.answers.colours import FRAME, signed_colour
 from intgrads.pictures.heat_map import LONGEST_SIDE, SHORTEST_SIDE
-from intgrads.pictures.styles import CONTOUR, MARGIN, in_style
+from intgrads.pictures.styles import MARGIN, in_style
 from intgrads.pictures.transform import PictureSpec
 from PIL import Image
 from shared.toys import call, encoded, pixels, refused, small_service, told
@@ -57,7 +57,7 @@ def test_a_contour_frames_the_least_area_that_carries_half() -> None:
     attribution = np.zeros((3, 40, 60))
     attribution[:, 10:30, 15:45] = 5
     picture = drawn("contour", attribution)
-    framed = (picture == CONTOUR).all(-1)
+    framed = (picture == FRAME).all(-1)
     assert framed.any()
     assert (picture[200, 300] == 128).all()
     assert (picture[20, 20] < 128).all()
@@ -69,7 +69,7 @@ def test_a_contour_frames_the_least_area_that_carries_half() -> None:
 def test_nothing_to_draw_is_drawn() -> None:
     for style in ("overlay", "signed", "contour"):
         assert np.isfinite(drawn(style, halves(0, 0))).all()
-    assert not (drawn("contour", halves(0, 0)) == CONTOUR).all(-1).any()
+    assert not (drawn("contour", halves(0, 0)) == FRAME).all(-1).any()
 
 
 def ask(**form: str) -> Any:

@@ -14,6 +14,9 @@ COLOURS = "RdBu"
 ALIKE = "≈"
 """Before a group that cannot be told from the one above it."""
 
+FRAME = (255, 200, 0)
+"""The colour of a frame, which no signed figure has."""
+
 DEEPEST = 0.6
 """Part of the map that is used: its ends are too dark to read black letters on."""
 

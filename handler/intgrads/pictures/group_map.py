@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import find_boundaries
 
-from intgrads.answers.colours import ALIKE, ranking, signed_colour
+from intgrads.answers.colours import ALIKE, FRAME, ranking, signed_colour
 from intgrads.integral.groups import GroupValues
 from intgrads.pictures.heat_map import drawing_scale, unseen
 from intgrads.pictures.transform import View
@@ -28,9 +28,6 @@ class Region(NamedTuple):
 
 RANKS = 10
 """Groups that are numbered and listed."""
-
-FRAME = (255, 200, 0)
-"""The colour of a frame, which no group has."""
 
 HEADING = "value of the group"
 LINE = 18
@@ -71,8 +68,7 @@ def group_map(
     order = ranking(values)
     _, size = drawing_scale(pixels)
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BILINEAR))
-    seen, box = view.place(grey.shape)
-    side = seen[1].stop - seen[1].start, seen[0].stop - seen[0].start
+    seen, _ = view.place(grey.shape)
     largest = values.values.max()
     shares = np.sign(values.idg) * values.values / (largest or 1.0)
     drawn = np.repeat(unseen(grey, 0, grey.shape)[..., None], 3, axis=2)
@@ -81,7 +77,7 @@ def group_map(
 
     def enlarged(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         whole = np.zeros(grey.shape, bool)
-        whole[seen] = np.asarray(Image.fromarray(mask).resize(side, Image.Resampling.NEAREST, box=box))
+        whole[seen] = view.enlarge(mask, grey.shape, Image.Resampling.NEAREST)
         return whole
 
     large: dict[int, Region] = {}

@@ -81,20 +81,17 @@ def signed_map(pixels: NDArray[np.uint8], attribution: NDArray[Any], view: View)
 
     Takes and returns what :func:`heat_map` does, but for the colours. Neighbours of opposite signs cancel.
     """
-    smooth = smoothed(attribution)
+    return signed_colours(pixels, smoothed(attribution), view)
+
+
+def signed_colours(
+    pixels: NDArray[np.uint8], smooth: NDArray[np.float64], view: View, *, bare: bool = False
+) -> NDArray[np.uint8]:
+    """Draw what :func:`smoothed` returned as :func:`signed_map` does, or bare, in place of its picture."""
 
     def colour(strong: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[Any]:
-        return grey + 0.85 * np.abs(strong[..., None]) * (signed_colour(strong.astype(np.float64)) - grey)
-
-    return _laid_over(pixels, _clipped(smooth, np.abs(smooth)), view, colour)
-
-
-def bare_map(pixels: NDArray[np.uint8], attribution: NDArray[Any], view: View) -> NDArray[np.uint8]:
-    """Draw an attribution with its signs in place of its picture; otherwise as :func:`signed_map`."""
-    smooth = smoothed(attribution)
-
-    def colour(strong: NDArray[np.float32], _: NDArray[np.float32]) -> NDArray[Any]:
-        return signed_colour(strong.astype(np.float64))
+        signed = signed_colour(strong.astype(np.float64))
+        return signed if bare else grey + 0.85 * np.abs(strong[..., None]) * (signed - grey)
 
     return _laid_over(pixels, _clipped(smooth, np.abs(smooth)), view, colour)
 
@@ -112,10 +109,8 @@ def _laid_over(
 ) -> NDArray[np.uint8]:
     """Return a picture in colours where the network looked: of the strength there (h, w), and of its grey (h, w, 1)."""
     height, width = pixels.shape[:2]
-    (seen_rows, seen_columns), box = view.place((height, width))
-    top_seen, side = seen_rows.start, (seen_columns.stop - seen_columns.start, seen_rows.stop - seen_rows.start)
-    resized = Image.fromarray(strength.astype(np.float32)).resize(side, Image.Resampling.BILINEAR, box=box)
-    strengths = np.asarray(resized)
+    (seen_rows, seen_columns), _ = view.place((height, width))
+    strengths, top_seen = view.enlarge(strength.astype(np.float32), (height, width)), seen_rows.start
 
     drawn = np.empty_like(pixels)
     # A band of rows at a time: in one piece a photo of 50 megapixels would take gigabytes here.

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from intgrads.answers.colours import signed_colour
-from intgrads.pictures.heat_map import CLIP_PERCENTILE, bare_map, drawing_scale, signed_map, smoothed
+from intgrads.answers.colours import FRAME, signed_colour
+from intgrads.pictures.heat_map import CLIP_PERCENTILE, drawing_scale, signed_colours, smoothed
 from intgrads.pictures.transform import View
 
 Style = Literal["plain", "overlay", "signed", "contour"]
@@ -38,8 +38,6 @@ ORDINARY = 700
 """Pixels of a drawing's longer side up to which these are so; on larger ones all grows with it."""
 
 LEGEND = "blue raised the output, red lowered it; the bar is of a pixel's attribution, smoothed"
-
-CONTOUR = (255, 200, 0)
 
 
 def in_style(
@@ -75,7 +73,7 @@ def in_style(
         )
         return _sheet(drawn, title, figures, None)
     figures = f"{figures}; {LEGEND}"
-    drawn = (signed_map if style == "overlay" else bare_map)(picture, attribution, view)
+    drawn = signed_colours(picture, smooth, view, bare=style == "signed")
     return _sheet(drawn, title, figures, float(np.percentile(np.abs(smooth), CLIP_PERCENTILE)))
 
 
@@ -84,13 +82,12 @@ def _contour(picture: NDArray[np.uint8], smooth: NDArray[np.float64], view: View
     sizes = np.sort(np.abs(smooth).ravel())[::-1]
     running = np.cumsum(sizes)
     least = sizes[min(int(np.searchsorted(running, SHARE * running[-1])), len(sizes) - 1)]
-    (rows, columns), box = view.place(picture.shape[:2])
-    side = columns.stop - columns.start, rows.stop - rows.start
-    inside = np.zeros(picture.shape[:2], bool)
-    large = Image.fromarray(np.abs(smooth).astype(np.float32)).resize(side, Image.Resampling.BILINEAR, box=box)
-    inside[rows, columns] = (np.asarray(large) >= least) & (least > 0)
+    size = picture.shape[:2]
+    seen, _ = view.place(size)
+    inside = np.zeros(size, bool)
+    inside[seen] = (view.enlarge(np.abs(smooth).astype(np.float32), size) >= least) & (least > 0)
     drawn = np.where(inside[..., None], picture, 0.45 * picture).astype(np.uint8)
-    drawn[find_boundaries(inside, mode="thick")] = CONTOUR
+    drawn[find_boundaries(inside, mode="thick")] = FRAME
     return drawn, float(inside.mean())
 
 

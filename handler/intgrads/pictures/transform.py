@@ -146,6 +146,22 @@ class View:
         columns, left, right = _place(x0, x1, self.picture[1], size[1], self.size[1])
         return (rows, columns), (left, top, right, bottom)
 
+    def enlarge(
+        self, values: NDArray[Any], size: Size, resampling: Image.Resampling = Image.Resampling.BILINEAR
+    ) -> NDArray[Any]:
+        """Return values at the network's size, (h, w), float32 or bool, as they lie on what a drawing shows as seen.
+
+        Parameters
+        ----------
+        values : ndarray, (h, w)
+        size : (int, int)
+            Height and width of the drawing.
+        resampling : Image.Resampling
+        """
+        (rows, columns), box = self.place(size)
+        side = columns.stop - columns.start, rows.stop - rows.start
+        return np.asarray(Image.fromarray(values).resize(side, resampling, box=box))
+
 
 def _place(start: float, end: float, sent: int, drawn: int, side: int) -> tuple[slice, float, float]:
     """Return, along one axis, the drawn pixels that were seen, and the part of the network's input shown on them."""
