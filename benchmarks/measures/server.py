@@ -225,14 +225,21 @@ def under_load(server: TorchServe, ask: Ask, clients: int, count: int) -> Row:
         connected = [Client(server) for _ in range(clients)]
         list(pool.map(lambda client: client.post(ask), connected))  # warms up
         started = time.perf_counter()
-        taken = sorted(seconds for seconds_of in pool.map(of_client, connected) for seconds in seconds_of)
+        taken = [seconds for seconds_of in pool.map(of_client, connected) for seconds in seconds_of]
         whole = time.perf_counter() - started
     for client in connected:
         client.close()
     return {
         "requests a second": round(len(taken) / whole, 2),
-        "p50, s": round(statistics.median(taken), 2),
-        "p99, s": round(taken[min(len(taken) - 1, int(0.99 * len(taken)))], 2),
+    } | percentiles(taken)
+
+
+def percentiles(taken: list[float]) -> Row:
+    """Return within what time half of some requests, and 99 of 100, were answered, given what each took."""
+    ordered = sorted(taken)
+    return {
+        "p50, s": round(statistics.median(ordered), 2),
+        "p99, s": round(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], 2),
     }
 
 

@@ -10,7 +10,6 @@ are small, so that many of them pass in minutes.
 from __future__ import annotations
 
 import random
-import statistics
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,10 @@ from contextlib import closing
 from pathlib import Path
 
 import psutil
-from options import Options, Row, Tables
+from options import Options, Tables
 from server import TorchServe
 
-from measures.server import DEMOS, LARGE, PICTURE, Ask, Client, picture, served, text, wait_for_workers
+from measures.server import DEMOS, LARGE, PICTURE, Ask, Client, percentiles, picture, served, text, wait_for_workers
 
 REQUESTS, CLIENTS, WORKERS = 2000, 4, 2
 WARM = 400
@@ -94,7 +93,7 @@ class Soak:
         if at_the_end.keys() != self._warm.keys():
             raise RuntimeError("a worker was replaced")
         return {
-            "soak": [times(name, taken) for name, taken in self._taken.items()],
+            "soak": [{"request": name, "sent": len(taken)} | percentiles(taken) for name, taken in self._taken.items()],
             "soak-memory": [
                 {"process": name, f"after {WARM} requests, MB": self._warm[name, pid], "at the end, MB": held}
                 for (name, pid), held in at_the_end.items()
@@ -142,14 +141,3 @@ def memory(server: TorchServe) -> Memory:
 def resident(pid: int) -> int:
     """Return the megabytes of memory that a process holds."""
     return round(psutil.Process(pid).memory_info().rss / 1e6)
-
-
-def times(name: str, taken: list[float]) -> Row:
-    """Return the row of a kind of request."""
-    taken = sorted(taken)
-    return {
-        "request": name,
-        "sent": len(taken),
-        "p50, s": round(statistics.median(taken), 2),
-        "p99, s": round(taken[min(len(taken) - 1, int(0.99 * len(taken)))], 2),
-    }

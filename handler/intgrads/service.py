@@ -74,11 +74,6 @@ class Part:
         """Gradients to compute at least."""
         return sum(integral.cost for integral in self.integrals)
 
-    @property
-    def pace(self) -> Hashable:
-        """What its speed is remembered under, for each size of input."""
-        return type(self.forward), self.precision
-
     def work(self, points: int) -> float:
         """Return the work of so many points, for all targets; see :mod:`intgrads.speed.pace`."""
         return points * work_of_a_point(len(self.integrals[0].targets or (0,)))
@@ -170,7 +165,7 @@ class Service(Generic[AnyClassifier]):
         self._pace = Pace()
         if network.shape is not None:
             self._rows(network.module, network.shape)
-            self._learn_pace((type(network.module), "float32"), network.module, network.shape)
+            self._learn_pace(network.module, "float32", network.shape)
         self._heap = Heap()
 
     @classmethod
@@ -256,7 +251,7 @@ class Service(Generic[AnyClassifier]):
         """Refuse requests that cannot be done in the time that is left, before any work is done for them."""
         for job in batch.jobs.values():
             job.estimate = sum(map(self._estimate, job.parts))
-        left = self.settings.response_timeout - (time.monotonic() - batch.started)
+        left = self._deadline(batch) - time.monotonic()
         for i, job in sorted(batch.jobs.items(), key=lambda one: one[1].estimate):
             if job.estimate > max(left, 0):
                 batch.replies[i] = Reply.of_error(_too_much(job, left, self.settings.response_timeout))
@@ -268,14 +263,16 @@ class Service(Generic[AnyClassifier]):
     def _estimate(self, part: Part) -> float:
         """Return the seconds that the network will compute for an input, at least."""
         shape = tuple(part.integrand.input.shape)
-        if not self._pace.knows(part.pace):
-            self._learn_pace(part.pace, part.forward, shape)
-        return self._pace.foretell(part.pace, prod(shape), part.least_work)
+        network = _paced(part.forward, part.precision)
+        if not self._pace.knows(network):
+            self._learn_pace(part.forward, part.precision, shape)
+        return self._pace.foretell(network, prod(shape), part.least_work)
 
-    def _learn_pace(self, network: Hashable, forward: nn.Module, shape: tuple[int, ...]) -> None:
+    def _learn_pace(self, forward: nn.Module, precision: Precision, shape: tuple[int, ...]) -> None:
         # A network that fails is told of when it integrates.
         with suppress(Exception):
-            self._pace.learn(network, prod(shape), 1, seconds_of_a_gradient(forward, shape, self.device))
+            seconds = seconds_of_a_gradient(forward, shape, self.device)
+            self._pace.learn(_paced(forward, precision), prod(shape), 1, seconds)
 
     def integrate(self, batch: Batch) -> None:
         """Integrate all that is to be attributed; inputs of one forward share batches.
@@ -307,7 +304,7 @@ class Service(Generic[AnyClassifier]):
                         if len(part.integrals) > 1:
                             part.attributions += [integral.finish() for integral in done]
                 work = sum(part.work(sum(one.evaluations for one in part.integrals)) for part in group)
-                self._pace.learn(group[0].pace, integrand.input.numel(), work, time.monotonic() - begun)
+                self._pace.learn(_paced(forward, precision), integrand.input.numel(), work, time.monotonic() - begun)
             except Exception as error:
                 failure = _told(error)
                 for part in group:
@@ -326,8 +323,12 @@ class Service(Generic[AnyClassifier]):
         self._heap.give_back()
 
     # ------------------------------------------------------------------ what they are made of
+    def _deadline(self, batch: Batch) -> float:
+        """Return when the time that a batch may take is over, on the clock of :func:`time.monotonic`."""
+        return batch.started + self.settings.response_timeout
+
     def _clock(self, batch: Batch) -> Clock:
-        deadline = batch.started + self.settings.response_timeout
+        deadline = self._deadline(batch)
 
         def in_time() -> None:
             if time.monotonic() > deadline:
@@ -510,6 +511,11 @@ class Service(Generic[AnyClassifier]):
         if (place, precision) not in self._rounded:
             self._rounded[place, precision] = at_precision(module, precision)
         return self._rounded[place, precision]
+
+
+def _paced(forward: nn.Module, precision: Precision) -> Hashable:
+    """Return what a network's pace is remembered under, for each size of input."""
+    return type(forward), precision
 
 
 def _too_much(job: Job, left: float, allowed: int) -> RequestError:

@@ -20,28 +20,19 @@ from shared.toys import encoded, pixels
 
 PICTURE = encoded(pixels(64, 64))
 
-QUICK: dict[str, Any] = {"files": {"data": PICTURE}, "data": {"format": "json", "n_steps": "2"}}
+
+def asking(**fields: str) -> dict[str, Any]:
+    """Return a form with the picture, as ``requests.post`` takes it."""
+    return {"files": {"data": PICTURE}, "data": fields}
+
+
+QUICK = asking(format="json", n_steps="2")
 """A request that takes a moment."""
 
-LONG: dict[str, Any] = {
-    "files": {"data": PICTURE},
-    "data": {
-        "format": "json",
-        "n_steps": "1000",
-        "target_class": "[0, 1, 2]",
-        "fields": "integrated_grads",
-    },
-}
+LONG = asking(format="json", n_steps="1000", target_class="[0, 1, 2]", fields="integrated_grads")
 """A request that takes seconds, and whose answer is small."""
 
-LARGE: dict[str, Any] = {
-    "files": {"data": PICTURE},
-    "data": {
-        "format": "safetensors",
-        "n_steps": "1000",
-        "fields": "integrated_directional_grads,intermediates",
-    },
-}
+LARGE = asking(format="safetensors", n_steps="1000", fields="integrated_directional_grads,intermediates")
 """A request whose answer has about 98 million bytes."""
 
 LARGE_BYTES = 98_000_000
