@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import resource
 import shutil
 import signal
@@ -130,3 +131,29 @@ def test_two_at_once(tiny: Path, store: Path) -> None:
     with zipfile.ZipFile(path) as mar:
         assert mar.testzip() is None
         assert json.loads(mar.read(MANIFEST))["settings"]["n_steps"] in (5, 6, 7)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.5])
+def test_ctrl_c_reaches_the_command_and_its_bounded_process(seconds: float, tiny: Path, tmp_path: Path) -> None:
+    """A terminal's Ctrl-C goes to both."""
+    package = tmp_path / "elsewhere"  # so that the store is not the repository's
+    shutil.copytree(HANDLER / "intgrads", package / "intgrads", ignore=shutil.ignore_patterns("__pycache__"))
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += "from intgrads.archives import bounded; print('go', flush=True); raise SystemExit(bounded.main())"
+    running = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments(tiny)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True,
+        env={"PYTHONPATH": str(package), "PATH": os.defpath},
+    )  # fmt: skip
+    assert running.stdout is not None
+    assert running.stdout.readline() == "go\n"
+    try:
+        running.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+        if running.returncode != 0:
+            assert running.returncode == 130
+            assert said.endswith("archive.sh: interrupted; no archive was written\n")
+            assert "Traceback" not in said
+            assert not list(tmp_path.rglob("*.mar"))

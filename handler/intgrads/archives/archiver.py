@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 import intgrads
+from intgrads.archives.bounded import INTERRUPTED
 from intgrads.baselines import EXAMPLES
 from intgrads.errors import CheckpointError
 from intgrads.networks import find_entry, usages
@@ -229,7 +230,7 @@ def main(arguments: Sequence[str] | None = None, store: Path = MODEL_STORE) -> i
         print(f"archive.sh: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("archive.sh: interrupted; no archive was written", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except MemoryError:
         print(

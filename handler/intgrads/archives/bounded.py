@@ -6,6 +6,7 @@ expressions that never end, sizes in the billions, and what nobody has thought o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -22,9 +23,16 @@ MEMORY, SECONDS = 4 * GIB, 60
 MEMORY_OF_A_BYTE, SECONDS_OF_A_GIB = 8, 120
 """What may come on top, by the size of the files that are named."""
 
+INTERRUPTED = "archive.sh: interrupted; no archive was written"
+
 WITHIN = """
-import sys
-from intgrads.archives import archiver, bounded
+import signal, sys
+try:
+    from intgrads.archives import archiver, bounded
+except KeyboardInterrupt:
+    # Nothing is begun yet: it ends by the signal, without a traceback, and who waits for it says so.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGINT)
 memory, seconds, *arguments = sys.argv[1:]
 bounded.bound(int(memory), int(seconds))
 sys.exit(archiver.main(arguments))
@@ -59,13 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = SECONDS + SECONDS_OF_A_GIB * size // GIB
     # Of its own, so that nothing is left where it is ended in the midst.
     with tempfile.TemporaryDirectory(prefix="archive-") as temporary:
-        status = subprocess.run(
-            [sys.executable, "-c", WITHIN, str(memory), str(seconds), *arguments],
-            env={**os.environ, "TMPDIR": temporary},
-            check=False,
-        ).returncode
+        status = _ended(
+            subprocess.Popen(
+                [sys.executable, "-c", WITHIN, str(memory), str(seconds), *arguments],
+                env={**os.environ, "TMPDIR": temporary},
+            )
+        )
     if status >= 0:
         return status
+    if status == -signal.SIGINT:
+        print(INTERRUPTED, file=sys.stderr)
+        return 130
     if status in (-signal.SIGXCPU, -signal.SIGKILL):
         said = f"it was not done after {seconds} s of a processor's time"
     else:
@@ -78,6 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file=sys.stderr,
     )
     return 1
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process and return its exit status; it hears Ctrl-C itself, and clears up."""
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            return process.wait()
 
 
 if __name__ == "__main__":
