@@ -18,6 +18,7 @@ from intgrads.pictures.classifier import ImageClassifier
 from intgrads.pictures.transform import PictureSpec
 from intgrads.service import Service
 from intgrads.settings import Settings
+from shared.html_pages import page_of
 from shared.texts import prepared, saved, small_bert, small_bert_tokenizer
 from shared.toys import json_call, pixels, told
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ def answer(outputs: Outputs, *logits: float, **options: Any) -> Any:
 
 def page(outputs: Outputs, *logits: float) -> str:
     reply = service(outputs, *logits).answer([json_call(img_data=pixels(4, 5).tolist(), format="html")])[0]
-    return b"".join(reply.body).decode()
+    return page_of(reply).text
 
 
 def test_of_classes_one_is_true() -> None:
@@ -69,7 +70,7 @@ def test_of_labels_any_number_is_true() -> None:
     assert found["target_score"] == found["top"][0]["probability"]
     assert answer("sigmoid", -3.0, -2.0)["predicted_labels"] == []
     assert "l0 0.95" in page("sigmoid", 3.0, -2.0, 1.0)
-    assert "<td>none</td>" in page("sigmoid", -3.0, -2.0)
+    assert "labels of a probability of 0.5 or more: none" in page("sigmoid", -3.0, -2.0)
 
 
 def test_plain_numbers_have_no_probabilities() -> None:

@@ -16,6 +16,7 @@ from intgrads.service import Service
 from intgrads.settings import Settings
 from safetensors import safe_open
 from safetensors.torch import load
+from shared.html_pages import Page
 from shared.texts import bert_service
 from shared.toys import LABELS, call, encoded, json_call, pixels, refused, small_network, small_service, told
 
@@ -155,9 +156,9 @@ def test_every_format_tells_what_was_asked() -> None:
             name: expected[name] for name in ("against", "attributed", "value", "difference")
         }
     torch.testing.assert_close(load(raw["safetensors"])["integrated_grads"], gzipped["integrated_grads"])
-    page = raw["html"].decode()
-    assert "tabby, tabby cat, and not crane" in page
-    assert re.search(r"<th>f\(x\)</th><td>-?[\d.]+", page)
+    page = Page(raw["html"].decode())
+    assert "tabby, tabby cat, and not crane" in page.text
+    assert re.search(r"f\(x\)-?[\d.]+", page.text)
     assert raw["png"].startswith(b"\x89PNG")
 
 

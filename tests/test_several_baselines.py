@@ -15,6 +15,7 @@ from intgrads.settings import Settings
 from intgrads.texts.classifier import TextClassifier
 from safetensors.torch import load
 from shared.bad_requests import gif
+from shared.html_pages import Page, page_of
 from shared.texts import bert_service, plain_tokenizer, prepared, saved, service_of, small_bert
 from shared.toys import call, encoded, json_call, pixels, refused, small_service, told
 
@@ -290,21 +291,22 @@ def test_every_format_carries_the_spread_and_the_single_ones() -> None:
     for name, values in load(raw["safetensors"]).items():
         assert torch.equal(values, tensors[name]), name
     assert np.array_equal(np.load(io.BytesIO(raw["npz"]))["baseline_spread"], tensors["baseline_spread"])
-    page = raw["html"].decode()
-    assert page.count("<img ") == 4  # the picture, the mean, the spread, the groups
-    assert "how far the baselines are apart" in page
-    assert "the answer depends on the baseline" in page
-    assert "<td>white</td>" in page
+    page = Page(raw["html"].decode())
+    assert set(page.answers[0]["maps"][0]) == {"attribution", "spread"}
+    assert "how far the baselines are apart" in page.text
+    assert "the answer depends on the baseline" in page.text
+    assert "from each baseline" in page.text
+    assert page.answers[0]["path"]["first_of"] == 2
     assert raw["png"].startswith(b"\x89PNG")
 
 
 def test_a_page_of_a_text_shows_what_depends_on_the_baseline() -> None:
-    page = b"".join(TEXTS.answer([json_call(**TEXT, baseline=["pad", "zero"], format="html")])[0].body).decode()
-    assert "rgba(" in page
-    assert "the answer depends on the baseline" in page
-    single = b"".join(TEXTS.answer([json_call(**TEXT, format="html")])[0].body).decode()
-    assert "rgba(" not in single
-    assert "depends on the baseline" not in single
+    page = page_of(TEXTS.answer([json_call(**TEXT, baseline=["pad", "zero"], format="html")])[0])
+    assert len(page.answers[0]["scores"][0]["words_spread"]) == len(page.answers[0]["words"])
+    assert "the answer depends on the baseline" in page.text
+    single = page_of(TEXTS.answer([json_call(**TEXT, format="html")])[0])
+    assert "words_spread" not in single.answers[0]["scores"][0]
+    assert "depends on the baseline" not in single.text
 
 
 # ---------------------------------------------------------------------- bad requests

@@ -11,6 +11,7 @@ from intgrads.pictures.transform import PictureSpec
 from intgrads.service import Service
 from intgrads.settings import Settings
 from numpy.typing import NDArray
+from shared.html_pages import page_of
 from shared.texts import bert_service
 from shared.toys import json_call, refused, told
 from torch import Tensor, nn
@@ -183,10 +184,11 @@ def test_the_same_request_has_the_same_verification() -> None:
 def test_pages_and_pictures_show_regions() -> None:
     content = {"img_data": picture().tolist(), "groups": "regions"}
     page = service().answer([json_call(**content, format="html")])[0]
-    html = b"".join(page.body).decode()
-    assert "keeps 80 % of f(x) − f(x′)" in html
-    assert "better than chance" in html
-    assert html.count("<polyline") == 2
+    shown = page_of(page)
+    assert "keeps 80 % of f(x) − f(x′)" in shown.text
+    assert "better than chance" in shown.text
+    assert [tag for tag, _ in shown.tags].count("polyline") == 2
+    assert all(frame["d"] for frame in shown.of_class("frame") if "data-target" in frame)
     assert service().answer([json_call(**content, format="png")])[0].status == 200
 
 

@@ -404,6 +404,8 @@ class Service(Generic[AnyClassifier]):
                 keep_gradients=request.gradients in request.sent_tensors() and not several,
                 error_map=ERROR_MAP in request.sent_tensors(),
                 sums=integrand.sums(points),
+                # Of several paths a page shows the first.
+                profile=integrand.profile(points) if request.format == "html" and not integrals else None,
                 of=job.question.of,
                 follows=integrals[0] if integrals else None,
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, isqrt, prod
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -17,17 +17,25 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from intgrads.baselines import Start
 from intgrads.integral.attribution import Attribution, Sums
 from intgrads.integral.groups import GroupFamily, GroupValues
 from intgrads.labels import Labels
 from intgrads.outputs import Outputs
+from intgrads.pages.exhibit import Exhibit
 from intgrads.request import Request
 from intgrads.settings import Settings
 
 MOST_UNIT_SUMS = 256 * 2**20
 """Bytes that the sums over single pixels or tokens may take at all points together, kept for the errors of groups."""
+
+MOST_PROFILE_SUMS = 64 * 2**20
+"""Bytes that the sums may take which are told of each node of a path, at all points together."""
+
+FINEST_PROFILE = 56
+"""Blocks of pixels along the longer side of a picture, at most, of which such sums are made."""
 
 Clock = Callable[[], None]
 """Raises a RequestError once the time that a request may take is over."""
@@ -145,6 +153,24 @@ class Integrand:
 
         return sum_up
 
+    def profile(self, points: int) -> Sums:
+        """Return what sums up units as they are told of each node: (T, *blocks).
+
+        Tokens stand alone. Pixels are summed up over squares, as many as may be kept for so many points and targets.
+        """
+        sides = self.unit_shape
+        affordable = isqrt(max(1, MOST_PROFILE_SUMS // (4 * points)))
+        block = 1 if len(sides) == 1 else ceil(max(sides) / min(FINEST_PROFILE, affordable))
+
+        def sum_up(along: Tensor) -> NDArray[np.float64]:
+            of_units = torch.stack([self.by_unit(of_target).sum(-1).view(sides) for of_target in along])
+            if block > 1:
+                of_units = avg_pool2d(of_units, block, ceil_mode=True, divisor_override=1)
+            sums: NDArray[np.float64] = of_units.cpu().numpy()
+            return sums
+
+        return sum_up
+
 
 class Shown(Protocol):
     """How one input and its attribution are told."""
@@ -161,12 +187,11 @@ class Shown(Protocol):
         """Return what is told of the input, as plain JSON."""
         ...
 
-    def section(
-        self, attribution: Attribution | None, target: int, groups: GroupValues | None, kept: Sequence[int]
-    ) -> str:
-        """Return the HTML that shows one of the targets' attribution, if any, and what its groups carry.
+    def exhibit(self, attribution: Attribution | None, kept: Sequence[Sequence[int]]) -> Exhibit:
+        """Return what a page shows of it and its attribution, if any.
 
-        `kept` are the regions among them that keep a share of the output, where that was asked for.
+        `kept` are, for each target, the regions among its groups that keep a share of the output, where that was asked
+        for.
         """
         ...
 
@@ -174,7 +199,8 @@ class Shown(Protocol):
     def draw(self) -> Callable[[Attribution | None, GroupValues | None, Sequence[int], str], NDArray[np.uint8]] | None:
         """Draws the picture, (H, W, 3), of a png answer, of the first target; None where there is none.
 
-        It is called as :meth:`section` is, and with what was attributed, in words.
+        It is given the attribution, what the groups carry, the regions among them that keep a share of the output, and
+        what was attributed, in words.
         """
         ...
 

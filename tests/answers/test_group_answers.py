@@ -13,6 +13,7 @@ from intgrads.integral.groups import group_values
 from intgrads.pictures.run_lengths import encode_mask
 from PIL import Image
 from safetensors.torch import load
+from shared.html_pages import Page, page_of
 from shared.texts import bert_service
 from shared.toys import call, encoded, json_call, pixels, refused, small_service, told
 
@@ -103,9 +104,14 @@ def test_each_format_carries_them() -> None:
         assert np.array_equal(arrays["group_masks"], stored["group_masks"])
     drawn = Image.open(io.BytesIO(png))
     assert drawn.width > 320
-    page = html.decode()
-    assert page.count("<img") == 3
-    assert "superpixel 1" in page
+    page = Page(html.decode())
+    outlined, (listed,) = page.of_class("group"), page.answers
+    assert [one["data-row"] for one in outlined] == [str(k) for k in range(len(outlined))]
+    assert all((one["d"] or "").startswith("M") for one in outlined)
+    assert listed["groups"]["labels"] == [f"superpixel {k}" for k in range(1, len(outlined) + 1)] + [
+        "the whole picture"
+    ]
+    np.testing.assert_allclose(listed["groups"]["figures"][0]["value"]["of"], stored["group_values"])
 
 
 def test_masks_are_sent_where_they_were_asked_for() -> None:
@@ -148,10 +154,11 @@ def test_a_texts_groups_as_tensors_and_as_a_page() -> None:
         ig = arrays["integrated_gradients"][0].astype(np.float64).sum(1)
         sums = [ig[first:last].sum() for first, last in spans]
         np.testing.assert_allclose(arrays["group_integrated_gradients"], sums, rtol=1e-4, atol=1e-6)
-    html = b"".join(page.body).decode()
-    phrases = html.split('<p class="phrases">')[1].split("</p>")[0]
-    assert phrases.count("<span") == phrases.count("</span>") == TREE.count("(")
-    assert "S the camera isn&#x27;t bad: value" in phrases
+    shown = page_of(page)
+    (listed,) = shown.answers
+    nodes = [node for node in shown.of_class("node") if "leaf" not in (node["class"] or "")]
+    assert len(nodes) == TREE.count("(")
+    assert "S the camera isn't bad" in [listed["groups"]["labels"][int(node["data-group"] or "")] for node in nodes]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from intgrads.settings import Settings
 from pycocotools import mask as coco_masks
 from shapes import HELD_OUT, Drawing, draw, judge_saved
 from shared.detections import KINDS, SHAPES, SHAPES_CONFIG
+from shared.html_pages import page_of
 from shared.places import TRAINING
 from shared.toys import call, encoded, json_call, pixels, small_service, told
 
@@ -124,12 +125,15 @@ def test_png_and_html_show_the_objects(service: Service[Any], drawing: Drawing) 
     masks = np.asarray(Image.fromarray(drawing.masks.any(0)).resize((320, 320)))
     assert changed[masks].mean() > 0.8
     assert changed[~masks].mean() < 0.15
-    page = b"".join(ask(service, drawing, format="html").body).decode()
-    assert "the objects that were found" in page
-    assert all(kind in page for kind in KINDS)
-    attributed = b"".join(ask(service, drawing, format="html", target_instance="1").body).decode()
-    assert "what moved the output" in attributed
-    assert "convergence delta" in attributed
+    page = page_of(ask(service, drawing, format="html"))
+    assert "The objects that were found" in page.text
+    assert all(kind in page.text for kind in KINDS)
+    asking = [attributes["data-ask"] for _, attributes in page.tags if "data-ask" in attributes]
+    assert asking == [f"target_instance={k}" for k in range(len(asking))]
+    assert len(page.of_class("object")) == len(asking)
+    attributed = page_of(ask(service, drawing, format="html", target_instance="1"))
+    assert "Which pixels moved the output" in attributed.text
+    assert "convergence delta" in attributed.text
 
 
 def test_nothing_found_is_an_answer(service: Service[Any], drawing: Drawing) -> None:

@@ -49,9 +49,11 @@ def test_a_large_photo_is_drawn_smaller_and_the_answer_says_so() -> None:
     drawn = group_map(photo, MASKS[:2], ["left", "middle"], values, PictureSpec(4, 6).view((1500, 3000)))
     assert drawn.shape[0] == 1024
     body: dict[str, Any] = {"data": encoded(photo), "n_steps": "1", "groups": "superpixels", "n_superpixels": "4"}
-    for format, told in (("html", True), ("json", False)):
+    for format, told in (("png", True), ("json", False)):
         (reply,) = small_service().answer([call(**body, format=format)])
         assert reply.status == 200
         assert (b"2048 x 1024 pixels, smaller" in b"".join(reply.body)) is told
-    (alone,) = small_service().answer([call(data=body["data"], n_steps="1", format="html")])
+    (alone,) = small_service().answer([call(data=body["data"], n_steps="1", format="png")])
     assert b"smaller than the picture" not in b"".join(alone.body)
+    (page,) = small_service().answer([call(data=body["data"], n_steps="1", format="html")])
+    assert "on this page 1024 × 512" in b"".join(page.body).decode()

@@ -38,11 +38,3 @@ def test_the_signed_map_is_blue_where_it_raises_red_where_it_lowers_and_grey_els
     assert red[20, 60] > blue[20, 60] + 50
     assert drawn[55, 40].tolist() == [128] * 3
     assert (signed_map(GREY, 0 * attribution, VIEW) == 128).all()
-
-
-def test_a_map_is_drawn_as_bright_as_another() -> None:
-    attribution = np.zeros((1, 30, 40), np.float32)
-    attribution[0, 8:12, 8:12] = 1.0
-    faint = heat_map(GREY, 0.1 * attribution, VIEW, attribution).astype(int)
-    assert faint.sum() < heat_map(GREY, 0.1 * attribution, VIEW).astype(int).sum()
-    np.testing.assert_array_equal(heat_map(GREY, attribution, VIEW, attribution), heat_map(GREY, attribution, VIEW))

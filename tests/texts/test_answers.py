@@ -5,7 +5,6 @@ import io
 import json
 import re
 from html import unescape
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from intgrads.call import Call, Reply
 from intgrads.request import ERROR_MAP, SPREAD
 from intgrads.texts.request import TextRequest
 from safetensors.numpy import load
+from shared.html_pages import page_of
 from shared.texts import LONGEST, bert_service, text_call, xlnet_service
 from shared.toys import call, json_call, refused, told
 
@@ -121,7 +121,7 @@ def test_json_is_the_scores_without_the_large_tensors() -> None:
 @pytest.mark.parametrize("text", [TEXT, '  <b>good</b> & bad; "x" \n', "good 👍 好 \x00 " + "film " * 60])
 def test_json_and_html_tell_all_of_the_text_that_was_received(text: str) -> None:
     assert told(ask(sequence=text, format="json"))["text"] == text
-    shown = b"".join(ask(sequence=text, format="html").body).decode().split('<p class="text">')[1].split("</p>")[0]
+    shown = page_of(ask(sequence=text, format="html")).source.split('data-target="0">')[2].split("</div>")[0]
     assert unescape(re.sub("<[^>]*>", "", shown)) == text
 
 
@@ -227,57 +227,33 @@ def test_a_network_without_a_limit_of_its_own_is_given_the_archives() -> None:
     assert xlnet_service().network.text.max_tokens == 512
 
 
-class Page(HTMLParser):
-    """What a browser reads of a page."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def page(reply: Reply) -> Page:
-    assert reply.content_type == "text/html"
-    parser = Page()
-    parser.feed(b"".join(reply.body).decode())
-    return parser
-
-
-def test_html_colours_words_by_sign_and_asks_for_nothing_outside() -> None:
-    answer, shown = told(ask(format="json")), page(ask(format="html"))
-    spans = [attributes for tag, attributes in shown.tags if tag == "span" and "title" in attributes]
-    assert len(spans) == 10 + 14 + 3
-    strongest = max(map(abs, answer["word_scores"]))
-    for span, score in zip(spans, answer["word_scores"], strict=False):
-        told_score, error = (span["title"] or "").split(" ± ")
-        assert float(told_score) == pytest.approx(score, rel=1e-3)
-        assert 0 < float(error) < abs(score)
-        red, blue = (int((span["style"] or "")[place : place + 2], 16) for place in (12, 16))
-        if abs(score) > 0.1 * strongest:  # weaker ones may be white
-            assert (blue > red) == (score > 0)
-            assert blue != red
-    assert not {tag for tag, _ in shown.tags} & {"script", "link", "iframe", "object"}
+def test_html_tells_every_score_and_asks_for_nothing_outside() -> None:
+    answer, shown = told(ask(format="json")), page_of(ask(format="html"))
+    (of,) = shown.answers[0]["scores"]
+    assert of["words"] == pytest.approx(answer["word_scores"])
+    assert of["tokens"] == pytest.approx(answer["token_scores"])
+    assert of["words_error"] == pytest.approx(answer["word_scores_error"])
+    words = [attributes for attributes in shown.of_class("word") if attributes["data-word"] == "0"]
+    assert len(words) == 3  # the attribution, and on the path the gradient and what is accumulated
+    assert not {tag for tag, _ in shown.tags} & {"link", "iframe", "object", "img"}
     assert not [value for _, attributes in shown.tags for name, value in attributes.items() if name in ("src", "href")]
     assert TEXT in shown.text
     assert f"{answer['convergence_delta']:+.2g}" in shown.text
 
 
 def test_html_shows_what_a_caller_sent_and_runs_none_of_it() -> None:
-    evil = "good <script>alert('x')</script> & <b title=\"bad\">film</b> <!-- \x00 ]]> \u202e"
-    shown = page(ask(sequence=[evil, TEXT], format="html", target_class=[0, 1]))
-    assert not {tag for tag, _ in shown.tags} & {"script", "b", "img"}
+    evil = "good <script>alert('x')</script> & <b title=\"bad\">film</b> </script><!-- \x00 ]]> \u202e"
+    shown = page_of(ask(sequence=[evil, TEXT], format="html", target_class=[0, 1]))
+    assert not {tag for tag, _ in shown.tags} & {"b", "img"}
+    scripts = [attributes for tag, attributes in shown.tags if tag == "script"]
+    assert scripts == [{"type": "application/json"}] * 2 + [{}]
     assert "<script>alert('x')</script>" in shown.text
     assert shown.text.count("negative") >= 2
+    assert "script" in "".join(shown.answers[0]["words"])
 
 
 def test_html_marks_what_was_cut() -> None:
-    shown = page(ask(sequence=" ".join(["good"] * 100) + " end", format="html"))
-    assert any(attributes.get("class") == "cut" for _, attributes in shown.tags)
+    shown = page_of(ask(sequence=" ".join(["good"] * 100) + " end", format="html"))
+    assert shown.of_class("cut")
     assert "end" in shown.text
     assert "the text was cut" in shown.text

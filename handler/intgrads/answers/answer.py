@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from intgrads.answers.info import GROUP_FIGURES, Info, Integral, group_infos
-from intgrads.answers.page import answer_section
+from intgrads.answers.page import answer_page
 from intgrads.answers.verified import Kept, Verified, kept, told
 from intgrads.formats.encodings import Contents
 from intgrads.integral.ablation import Verification
@@ -83,9 +83,8 @@ def answer(
         strings=strings,
         tensors_in_json=request.fields is not None,
         draw=None if draw is None else lambda: draw(attribution, each_target[0], kept_regions[0], title),
-        section=lambda: answer_section(
-            info,
-            [shown.section(attribution, t, of_target, kept_regions[t]) for t, of_target in enumerate(each_target)],
+        page=lambda: answer_page(
+            info, request, attribution, shown.exhibit(attribution, kept_regions), family=family, groups=groups
         ),
     )
 

@@ -11,6 +11,12 @@ from intgrads.integral.groups import GroupValues
 COLOURS = "RdBu"
 """matplotlib's map from red (it lowered the output) over white to blue (it raised it)."""
 
+MAGNITUDES = "inferno"
+"""matplotlib's map from dark (no attribution) to bright (the most)."""
+
+STEPS = 33
+"""Colours of a map that a page has; it draws those between them itself."""
+
 ALIKE = "≈"
 """Before a group that cannot be told from the one above it."""
 
@@ -32,11 +38,10 @@ def ranking(values: GroupValues) -> list[int]:
     return order
 
 
-def css_colour(score: float, largest: float) -> str:
-    """Return the CSS colour of a score, given the largest absolute one."""
-    share = score / largest if largest > 0 else 0.0
-    red, green, blue = signed_colour(float(np.clip(share, -1, 1)))
-    return f"#{red:02x}{green:02x}{blue:02x}"
+def ladder() -> dict[str, list[list[int]]]:
+    """Return the colours of strengths from -1 to 1, and of magnitudes from 0 to 1, as a page's data has them."""
+    magnitudes = np.array(matplotlib.colormaps[MAGNITUDES](np.linspace(0, 1, STEPS), bytes=True))[..., :3]
+    return {"signed": signed_colour(np.linspace(-1, 1, STEPS)).tolist(), "magnitude": magnitudes.tolist()}
 
 
 def largest_of(scores: NDArray[np.float64]) -> float:

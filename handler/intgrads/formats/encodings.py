@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from intgrads.errors import RequestError
 from intgrads.formats.images import to_png
-from intgrads.formats.page import page
+from intgrads.pages.page import page
 
 Format = Literal["gzip", "safetensors", "npz", "json", "png", "html"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -65,8 +65,8 @@ class Contents:
         Whether the tensors were asked for by name.
     draw : callable, or None
         Draws the picture of a png, (H, W, 3), uint8; called only for that format. None where there is none.
-    section : callable
-        Makes the HTML; called only for that format.
+    page : callable
+        Returns what a page writes of it; called only for html.
     """
 
     model: str
@@ -75,7 +75,7 @@ class Contents:
     strings: dict[str, list[str]]
     tensors_in_json: bool
     draw: Callable[[], NDArray[np.uint8]] | None
-    section: Callable[[], str]
+    page: Callable[[], Mapping[str, Any]]
 
 
 def encode(contents: Sequence[Contents], several: bool, format: Format) -> tuple[str, list[bytes]]:
@@ -197,4 +197,4 @@ def _png(contents: Sequence[Contents], several: bool) -> list[bytes]:
 
 
 def _html(contents: Sequence[Contents], several: bool) -> list[bytes]:  # noqa: ARG001
-    return [page(contents[0].model, [one.section() for one in contents]).encode()]
+    return [page(contents[0].model, [one.page() for one in contents]).encode()]

@@ -15,6 +15,7 @@ from intgrads.integral.functionals import Functional, Logit, OfTarget
 from intgrads.integral.map_error import MapErrors, MeanErrors, map_norms, no_less_than_missing
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
+from intgrads.integral.profile import Profile
 from intgrads.integral.quadrature import Rule
 from intgrads.integral.sketch import sketch
 from intgrads.integral.walk import ErrorModel
@@ -78,6 +79,8 @@ class Attribution:
     each : tuple of Attribution
         Where this is the mean over several baselines, those of the single ones; else empty. See
         :mod:`intgrads.integral.expectation`.
+    profile : Profile, or None where it was not asked for
+        What happens along the path.
     """
 
     targets: tuple[int, ...]
@@ -99,6 +102,7 @@ class Attribution:
     errors: MapErrors | MeanErrors
     tolerance: float
     each: tuple[Attribution, ...] = ()
+    profile: Profile | None = None
 
 
 class PathIntegral:
@@ -116,6 +120,8 @@ class PathIntegral:
         Whether the error of each feature is. All gradients are held for it.
     sums : callable, optional
         Sums over features of which the errors will be asked for.
+    profile : callable, optional
+        Sums over features that are told of each node.
     of : callable, default Logit
         What of each target is attributed; see :mod:`intgrads.integral.functionals`.
     follows : PathIntegral, optional
@@ -130,6 +136,7 @@ class PathIntegral:
         *,
         error_map: bool = False,
         sums: Sums | None = None,
+        profile: Sums | None = None,
         of: OfTarget = Logit,
         follows: PathIntegral | None = None,
     ) -> None:
@@ -142,6 +149,7 @@ class PathIntegral:
         self._keep = keep_gradients
         self._error_map = error_map
         self._sum_up = sums
+        self._sum_up_profile = profile
         self._weights: Mapping[float, float] | None = None
         self._without_gradient: set[float] = set()
         self._evaluations = 0
@@ -150,6 +158,7 @@ class PathIntegral:
         self._slopes: dict[float, NDArray[np.float64]] = {}
         self._sketches: dict[float, NDArray[np.float64]] = {}
         self._sums: dict[float, NDArray[np.float32]] = {}
+        self._of_profile: dict[float, NDArray[np.float32]] = {}
         self._held: dict[float, Tensor] = {}
         self._total: Tensor | None = None
         self._in_total: dict[float, float] = {}
@@ -236,6 +245,8 @@ class PathIntegral:
             self._sketches[alpha] = sketch(along)
             if self._sum_up is not None:
                 self._sums[alpha] = self._sum_up(along).astype(np.float32)
+            if self._sum_up_profile is not None:
+                self._of_profile[alpha] = self._sum_up_profile(along).astype(np.float32)
         is_node = self._weights is None or alpha in self._weights
         if self._weights is None or (self._keep and is_node) or self._error_map:
             self._held[alpha] = gradient.float().cpu()
@@ -310,6 +321,17 @@ class PathIntegral:
             evaluations=self._evaluations,
             errors=errors,
             tolerance=tolerance,
+            profile=self._profile(rule) if self._of_profile else None,
+        )
+
+    def _profile(self, rule: Rule) -> Profile:
+        computed = sorted(self._logits)
+        return Profile(
+            computed=np.array(computed),
+            values=np.stack([self._values(alpha) for alpha in computed], axis=1),
+            alphas=rule.alphas,
+            step_sizes=rule.weights,
+            along=np.stack([self._of_profile[alpha] for alpha in rule.alphas.tolist()], axis=1),
         )
 
     def _kept(self, rule: Rule) -> Tensor:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.filters import gaussian
 
-from intgrads.answers.colours import signed_colour
+from intgrads.answers.colours import MAGNITUDES, signed_colour
 from intgrads.pictures.transform import View
 
 SMOOTHING = 0.025
@@ -23,9 +23,6 @@ SMOOTHING = 0.025
 
 CLIP_PERCENTILE = 99.5
 """Attributions beyond this percentile are drawn at full brightness."""
-
-COLOURS = "inferno"
-"""matplotlib's map from dark (no attribution) to bright (the most)."""
 
 
 SHORTEST_SIDE = 320
@@ -42,9 +39,7 @@ HATCHES = 45
 """Stripes along the longer side of a drawing, where the network did not look."""
 
 
-def heat_map(
-    pixels: NDArray[np.uint8], attribution: NDArray[Any], view: View, brightness: NDArray[Any] | None = None
-) -> NDArray[np.uint8]:
+def heat_map(pixels: NDArray[np.uint8], attribution: NDArray[Any], view: View) -> NDArray[np.uint8]:
     """Lay an attribution over its picture, where the network looked.
 
     Parameters
@@ -55,8 +50,6 @@ def heat_map(
         Integrated gradients at the network's size; resized to what the network saw of the picture.
     view : View
         What that was.
-    brightness : ndarray, (3, h, w), optional
-        Another attribution, to draw this one as bright as it would be drawn in that one's map.
 
     Returns
     -------
@@ -65,15 +58,14 @@ def heat_map(
         the network saw nothing of it.
     """
     smooth = _smooth(np.abs(attribution.sum(axis=0, dtype=np.float64)))
-    as_bright = smooth if brightness is None else _smooth(np.abs(brightness.sum(axis=0, dtype=np.float64)))
 
     def colour(strong: NDArray[np.float32], grey: NDArray[np.float32]) -> NDArray[Any]:
-        warm = matplotlib.colormaps[COLOURS](strong, bytes=True)[..., :3]
+        warm = matplotlib.colormaps[MAGNITUDES](strong, bytes=True)[..., :3]
         dark = 0.7 * grey
         drawn: NDArray[np.float32] = dark + (0.25 + 0.6 * strong[..., None]) * (warm - dark)
         return drawn
 
-    return _laid_over(pixels, _clipped(smooth, as_bright), view, colour)
+    return _laid_over(pixels, _clipped(smooth, smooth), view, colour)
 
 
 def signed_map(pixels: NDArray[np.uint8], attribution: NDArray[Any], view: View) -> NDArray[np.uint8]:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from intgrads.baselines import DATA, Start, starts
 from intgrads.errors import RequestError
-from intgrads.formats.encodings import DRAWN
 from intgrads.integral.groups import GroupFamily
 from intgrads.pictures.baselines import UNIFORM, image_baseline
 from intgrads.pictures.decoding import Picture, array_picture, decode_label_map, decode_picture
@@ -82,7 +81,7 @@ def about_drawing(request: ImageRequest, picture: Picture, marked: bool) -> list
     if request.style != "plain" and request.format != "png":
         notes.append("`style` was not used: it is about a png")
     scale, (width, height) = drawing_scale(picture.pixels)
-    if (marked or request.style != "plain") and scale < 1 and request.format in DRAWN:
+    if (marked or request.style != "plain") and scale < 1 and request.format == "png":
         notes.append(f"what is drawn with marks or a scale is {width} x {height} pixels, smaller than the picture")
     return notes
 

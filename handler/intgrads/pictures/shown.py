@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from intgrads.answers.page import groups_section, spread_sentence
 from intgrads.integral.attribution import Attribution
-from intgrads.integral.expectation import spread
 from intgrads.integral.groups import GroupFamily, GroupValues
+from intgrads.pages.exhibit import Exhibit
 from intgrads.pictures.decoding import Picture
 from intgrads.pictures.group_map import group_map
 from intgrads.pictures.heat_map import heat_map, signed_map
 from intgrads.pictures.object_map import object_map
 from intgrads.pictures.objects import Objects
-from intgrads.pictures.page import objects_section, picture_section
+from intgrads.pictures.page import picture_exhibit
 from intgrads.pictures.request import ImageRequest
 from intgrads.pictures.styles import Style, in_style
 from intgrads.pictures.transform import View
@@ -87,37 +86,11 @@ class ShownPicture:
             return self._heat_map(attribution.integrated_gradients[0])
         return self.picture.pixels if self.found is None else object_map(self.picture.pixels, self.found)
 
-    def section(
-        self, attribution: Attribution | None, target: int, groups: GroupValues | None, kept: Sequence[int]
-    ) -> str:
-        """Return the picture in HTML, its heat map for one of the targets, its groups and its objects."""
-        shown = [(self.picture.pixels, "the picture")]
-        hatched = "; hatched, not seen by the network" if self.view.crops else ""
-        if attribution is not None:
-            caption = f"what moved the output: bright, much; dark, little{hatched}"
-            if self.request.against is not None:
-                caption = (
-                    f"what tells them apart: blue speaks for the class above, red for what it is told from{hatched}"
-                )
-            shown.append((self._heat_map(attribution.integrated_gradients[target]), caption))
-        tables = ""
-        apart = None if attribution is None else spread(attribution, _by_pixel)
-        if attribution is not None and apart is not None:
-            mean = attribution.integrated_gradients[target].numpy()
-            drawn = heat_map(self.picture.pixels, apart[target].reshape(1, *mean.shape[1:]), self.view, mean)
-            shown.append((drawn, f"how far the baselines are apart: bright, as much as the map itself{hatched}"))
-            tables += spread_sentence("map", "pixel", apart[target], mean.sum(axis=0))
-        if self.found is not None:
-            tables += objects_section(self.found)
-        if groups is not None and self.family is not None:
-            caption = f"groups: blue raised the output, red lowered it, the deeper the larger the value{hatched}"
-            if self.family.parents is not None:
-                caption = f"the smallest regions; framed, those that keep a share of the output. {caption}"
-            shown.append((self._group_map(self.family, groups, kept), caption))
-            tables += groups_section(self.family, groups)
-        if self.found is not None:
-            shown.append((object_map(self.picture.pixels, self.found), "the objects that were found"))
-        return picture_section(shown) + tables
+    def exhibit(self, attribution: Attribution | None, kept: Sequence[Sequence[int]]) -> Exhibit:
+        """Return what a page shows of the picture; see :meth:`intgrads.subject.Shown.exhibit`."""
+        of_object = "target_instance" in type(self.request).model_fields
+        pixels, found = self.picture.pixels, self.found
+        return picture_exhibit(pixels, self.view, attribution, self.family, kept, found=found, of_object=of_object)
 
     def _in_style(self, style: Style, attribution: Attribution, title: str) -> NDArray[np.uint8]:
         figures = (
@@ -138,9 +111,3 @@ class ShownPicture:
         labels = [family.labels[k] for k in drawn]
         framed: NDArray[np.bool_] | None = np.any(family.places[list(kept)], axis=0) if kept else None
         return group_map(self.picture.pixels, family.places[drawn], labels, groups.of(drawn), self.view, framed=framed)
-
-
-def _by_pixel(maps: Tensor) -> NDArray[np.float64]:
-    """Return maps (T, 3, H, W) as sums over each pixel's channels, (T, H · W)."""
-    sums: NDArray[np.float64] = maps.double().sum(1).flatten(1).numpy()
-    return sums

@@ -1,123 +1,154 @@
-"""A text in HTML: its words in the colours of their scores, and its groups as nested boxes."""
+"""A text on a page: its words with their scores, its tokens, and its groups drawn as a tree."""
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from intgrads.answers.colours import css_colour, largest_of
-from intgrads.integral.groups import GroupFamily, GroupValues
+from intgrads.answers.colours import largest_of
+from intgrads.answers.page import signed, spread_sentence
+from intgrads.answers.verified import LISTED_BESIDE
+from intgrads.integral.groups import GroupFamily
+from intgrads.pages.exhibit import Exhibit
+from intgrads.texts.scores import Scores
 from intgrads.texts.sentences import Sentence
 
+LONG = 900
+"""Characters from which on a text is folded."""
 
-def text_section(
-    sentence: Sentence,
-    scores: NDArray[np.float64],
-    token_errors: NDArray[np.float64] | None = None,
-    word_errors: NDArray[np.float64] | None = None,
-) -> str:
-    """Return a text with its words coloured, and its tokens below.
+LETTER, GAP, STOREY = 8, 14, 44
+"""Pixels of a tree: of a letter's width, between two words, and from one storey to the next."""
+
+LEAST_WIDTH = 42
+"""Pixels of a word at least: the phrases above it take as much."""
+
+
+def text_exhibit(sentence: Sentence, scores: Scores | None, family: GroupFamily | None) -> Exhibit:
+    """Return what a page shows of a text.
 
     Parameters
     ----------
     sentence : Sentence
-    scores : ndarray, (L,)
-        By token.
-    token_errors : ndarray, (L,), optional
-        Of the scores.
-    word_errors : ndarray, (W,), optional
-        Of the sums over words.
+    scores : Scores or None
+        None where nothing was attributed.
+    family : GroupFamily or None
+        The groups that were asked for.
     """
     words = sentence.words
-    of_tokens = np.zeros(len(scores)) if token_errors is None else token_errors
-    of_words = np.zeros(len(words.texts)) if word_errors is None else word_errors
-    sums = words.sums(scores)
-    largest = largest_of(sums)
-    parts, place = [], 0
-    for (start, end), score, error in zip(words.offsets.tolist(), sums.tolist(), of_words.tolist(), strict=True):
-        parts += [escape(sentence.text[place:start]), _span(sentence.text[start:end], score, largest, error)]
+    told = [] if scores is None else [_told(sentence, scores, t) for t in range(len(scores.of_tokens))]
+    shown = {
+        "pieces": _pieces(sentence),
+        "tokens": sentence.tokens,
+        "targets": told,
+        "long": len(sentence.text) > LONG,
+        "tree": None if family is None else _tree(sentence, family),
+        "special": [
+            token for token, spoken in zip(sentence.tokens, sentence.spoken.tolist(), strict=True) if not spoken
+        ],
+    }
+    data: dict[str, Any] = {
+        "kind": "text",
+        "tokens": sentence.tokens,
+        "words": words.texts,
+        "spans": words.spans.tolist(),
+        "scores": [] if scores is None else scores.to_json(),
+        "groups_spans": [] if family is None else family.places.tolist(),
+    }
+    return Exhibit("text.html", shown, data)
+
+
+def _pieces(sentence: Sentence) -> list[tuple[str, str, int]]:
+    """Return the text cut into its words and what lies between them: kind, text and the word's place, or -1."""
+    pieces, place = [], 0
+    for k, (start, end) in enumerate(sentence.words.offsets.tolist()):
+        pieces += [("gap", sentence.text[place:start], -1), ("word", sentence.text[start:end], k)]
         place = end
-    parts.append(f'<span class="cut">{escape(sentence.text[place:])}</span>')
-    largest = largest_of(scores)
-    told = zip(sentence.tokens, scores.tolist(), of_tokens.tolist(), strict=True)
-    tokens = [_span(token, score, largest, error) for token, score, error in told]
-    return f'<p class="text">{"".join(parts)}</p>\n<p class="tokens">{" ".join(tokens)}</p>\n{_legend()}'
+    pieces.append(("cut", sentence.text[place:], -1))
+    return [piece for piece in pieces if piece[1]]
 
 
-def spread_section(sentence: Sentence, apart: NDArray[np.float64], scores: NDArray[np.float64]) -> str:
-    """Return a text with its words shaded by how far several baselines are apart in their scores.
-
-    Parameters
-    ----------
-    sentence : Sentence
-    apart, scores : ndarray, (W,)
-        Standard deviation over the baselines, and the mean over them, by word: the shade of one is as deep as a score
-        of its size would be.
-    """
-    largest = largest_of(scores) or largest_of(apart) or 1.0
-    parts, place = [], 0
-    for (start, end), one in zip(sentence.words.offsets.tolist(), apart.tolist(), strict=True):
-        shade = f"background:rgba(214,120,0,{0.6 * min(one / largest, 1.0):.2f})"
-        word = f'<span style="{shade}" title="{one:.4g}">{escape(sentence.text[start:end])}</span>'
-        parts += [escape(sentence.text[place:start]), word]
-        place = end
-    return f'<p class="text">{"".join(parts)}</p>\n<p class="key">how far the baselines are apart</p>\n'
-
-
-def _legend() -> str:
-    steps = (("lowers it", -1.0), ("leaves it", 0.0), ("raises it", 1.0))
-    key = " ".join(_span(text, score, 1.0) for text, score in steps)
-    return (
-        f'<p class="key">the score of the class above: {key}; the line below is as long as the error of the score</p>'
-    )
-
-
-def phrases_section(sentence: Sentence, family: GroupFamily, groups: GroupValues) -> str:
-    """Return a text with its groups as nested boxes, coloured by sign and value.
-
-    A group that crosses another, neither within the other, has no place in the nesting and is in the table alone.
-    """
-    shown = [k for k, kind in enumerate(family.kinds) if kind not in ("token", "text")]
-    spans = [(*_characters(sentence, family.places[k]), k) for k in shown]
-    strength = np.sign(groups.idg) * groups.values
-    largest = largest_of(strength[shown])
-    parts: list[str] = []
-    ends: list[int] = []
-    place = 0
-    for start, end, k in sorted(spans, key=lambda span: (span[0], -span[1], span[2])):
-        while ends and ends[-1] <= start:
-            parts += [escape(sentence.text[place : ends[-1]]), "</span>"]
-            place = ends.pop()
-        if ends and end > ends[-1]:
-            continue
-        parts.append(escape(sentence.text[place:start]))
-        place = start
-        title = (
-            f"{family.labels[k]}: value {groups.values[k]:.4f} ± {groups.values_error[k]:.2g}, "
-            f"IDG {groups.idg[k]:+.3g} ± {groups.idg_error[k]:.2g}"
+def _told(sentence: Sentence, scores: Scores, target: int) -> dict[str, Any]:
+    """Return in numbers and words how the score of one of the targets is made up."""
+    of_words, of_tokens = scores.of_words[target], scores.of_tokens[target]
+    special = of_tokens[~sentence.spoken]
+    largest, of_special = largest_of(of_words), largest_of(special)
+    told = {
+        "raised": signed(of_words[of_words > 0].sum()),
+        "lowered": signed(of_words[of_words < 0].sum()),
+        "special": signed(special.sum()) if len(special) else None,
+        "warning": None,
+        "spread": None,
+    }
+    if of_special > largest:
+        place = int(np.flatnonzero(~sentence.spoken)[np.abs(special).argmax()])
+        told["warning"] = (
+            f"The special token {sentence.tokens[place]} holds {signed(of_tokens[place])}, more than any word does "
+            f"({largest:.3g} at most). The colours of words do not show it."
         )
-        parts.append(f'<span style="background:{css_colour(strength[k], largest)}" title="{escape(title)}">')
-        ends.append(end)
-    while ends:
-        parts += [escape(sentence.text[place : ends[-1]]), "</span>"]
-        place = ends.pop()
-    parts.append(escape(sentence.text[place:]))
-    return f'<p class="phrases">{"".join(parts)}</p>\n'
+    if scores.spread_of_words is not None:
+        told["spread"] = spread_sentence("scores", "word", scores.spread_of_words[target], of_words)
+    return told
 
 
-def _span(text: str, score: float, largest: float, error: float = 0.0) -> str:
-    """Return a text in the colour of its score, with the score's error as a whisker below it."""
-    title, style = f"{score:+.4g}", f"background:{css_colour(score, largest)}"
-    if error > 0:
-        title += f" ± {error:.2g}"
-        style += f";--error:{100 * min(error / largest if largest > 0 else 1.0, 1.0):.0f}%"
-    return f'<span style="{style}" title="{title}">{escape(text)}</span>'
+def _tree(sentence: Sentence, family: GroupFamily) -> dict[str, Any] | None:
+    """Return groups as a tree of SVG: over the words their groups, each over all that lie within it.
+
+    None where no group lies within another.
+    """
+    listed = [k for k, kind in enumerate(family.kinds) if kind not in LISTED_BESIDE]
+    spans = {k: (int(family.places[k][0]), int(family.places[k][1])) for k in listed}
+    order = sorted(listed, key=lambda k: (spans[k][1] - spans[k][0], -k))
+    storeys: dict[int, int] = {}
+    parents: dict[int, int] = {}
+    for place, k in enumerate(order):
+        inside = [other for other in order[:place] if _within(spans[other], spans[k])]
+        storeys[k] = 1 + max((storeys[other] for other in inside), default=0)
+        for other in inside:
+            parents.setdefault(other, k)
+    if not parents:
+        return None
+    spoken = np.flatnonzero(sentence.spoken).tolist()
+    texts = {k: sentence.text[sentence.offsets[k, 0] : sentence.offsets[k, 1]] for k in spoken}
+    left, lefts = GAP, {}
+    for k in spoken:
+        width = max(LEAST_WIDTH, LETTER * len(texts[k]))
+        lefts[k] = (left, left + width)
+        left += width + GAP
+    highest = max(storeys.values())
+    at = {k: _middle([lefts[j] for j in range(*spans[k]) if j in lefts]) for k in listed}
+    heights = {k: STOREY * (highest - storeys[k]) + 20 for k in listed}
+    floor = STOREY * highest + 20
+    over: dict[int, int] = {}
+    for k in order:
+        for j in range(*spans[k]):
+            over.setdefault(j, k)
+    edges = [(at[k], heights[k], at[parent], heights[parent]) for k, parent in parents.items()]
+    edges += [(_middle([lefts[j]]), floor, at[k], heights[k]) for j, k in over.items() if j in lefts]
+    return {
+        "width": left,
+        "height": floor + 30,
+        "edges": edges,
+        "nodes": [
+            {"group": k, "x": at[k], "y": heights[k], "name": _category(family, k), "label": family.labels[k]}
+            for k in listed
+        ],
+        "leaves": [{"group": k, "x": _middle([lefts[k]]), "y": floor, "text": texts[k]} for k in spoken],
+    }
 
 
-def _characters(sentence: Sentence, tokens: NDArray[np.int64]) -> tuple[int, int]:
-    """Return the first character of a run of tokens, and the one after its last."""
-    own = sentence.offsets[tokens[0] : tokens[1]]
-    own = own[own[:, 0] < own[:, 1]]
-    return int(own[:, 0].min()), int(own[:, 1].max())
+def _within(inner: tuple[int, int], outer: tuple[int, int]) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]
+
+
+def _middle(spans: Sequence[tuple[float, float]]) -> float:
+    return round((spans[0][0] + spans[-1][1]) / 2, 1)
+
+
+def _category(family: GroupFamily, group: int) -> str:
+    """Return a phrase's category, such as NP; of other groups nothing that would fit."""
+    if family.kinds[group] != "phrase":
+        return "•"
+    first, space, _ = family.labels[group].partition(" ")
+    return first[:6] if space else "•"

@@ -1,0 +1,1 @@
+"""Pages for people: one HTML file with its styles, its script and its data, and nothing from outside."""

@@ -1,0 +1,60 @@
+"""The page of one answer or several: one HTML file that asks for nothing outside, opened from anywhere.
+
+What a caller sent is escaped by the templates, or is data that the script reads as JSON. The policy in the page lets
+run the one script that is written here, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+HERE = Path(__file__).parent
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _resource(name: str) -> tuple[str, str]:
+    """Return a style sheet or a script, and its hash as a policy names it."""
+    text = (HERE / name).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return text, f"'sha256-{digest}'"
+
+
+def page(model: str, answers: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page of one answer or several.
+
+    Parameters
+    ----------
+    model : str
+    answers : sequence of mapping
+        What ``templates/answer.html`` writes of each.
+    """
+    style, style_hash = _resource("page.css")
+    script, script_hash = _resource("page.js")
+    policy = (
+        f"default-src 'none'; style-src {style_hash}; script-src {script_hash}; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    rendered: str = (
+        _templates()
+        .get_template("page.html")
+        .render(model=model, answers=answers, style=style, script=script, policy=policy)
+    )
+    return rendered
