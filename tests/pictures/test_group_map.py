@@ -20,7 +20,7 @@ def test_blue_raised_red_lowered() -> None:
     attributions = np.zeros((4, 6))
     attributions[:, :2], attributions[:, 2:4] = 2, -1
     values = group_values(attributions.reshape(-1, 1), np.ones((24, 1)), MASKS.reshape(3, -1)).of([0, 1])
-    drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values, VIEW).astype(int)
+    drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values, VIEW, difference=1.0).astype(int)
     height, width = SHORTEST_SIDE, SHORTEST_SIDE * 60 // 40
     assert drawn.shape[0] == height
     assert drawn.shape[1] > width
@@ -31,7 +31,7 @@ def test_blue_raised_red_lowered() -> None:
 
 def test_no_value_is_no_colour() -> None:
     values = group_values(np.zeros((24, 1)), np.ones((24, 1)), MASKS.reshape(3, -1)).of([0, 1])
-    drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values, VIEW)
+    drawn = group_map(GREY, MASKS[:2], ["left", "middle"], values, VIEW, difference=1.0)
     red, green, blue = signed_colour(0.0).tolist()
     assert max(red, green, blue) - min(red, green, blue) < 3
     assert np.ptp(drawn[10, 10].astype(int)) < 3
@@ -46,7 +46,9 @@ def test_a_picture_of_one_row_is_not_enlarged_to_a_wall() -> None:
 def test_a_large_photo_is_drawn_smaller_and_the_answer_says_so() -> None:
     photo = np.zeros((1500, 3000, 3), np.uint8)
     values = group_values(np.ones((24, 1)), np.ones((24, 1)), MASKS.reshape(3, -1)).of([0, 1])
-    drawn = group_map(photo, MASKS[:2], ["left", "middle"], values, PictureSpec(4, 6).view((1500, 3000)))
+    drawn = group_map(
+        photo, MASKS[:2], ["left", "middle"], values, PictureSpec(4, 6).view((1500, 3000)), difference=1.0
+    )
     assert drawn.shape[0] == 1024
     body: dict[str, Any] = {"data": encoded(photo), "n_steps": "1", "groups": "superpixels", "n_superpixels": "4"}
     for format, told in (("png", True), ("json", False)):

@@ -314,7 +314,7 @@ def test_groups_are_drawn_where_they_lie(resizing: Resizing) -> None:
     masks[0, 10:20, 20:26] = True
     grey = np.full((*size, 3), 100, np.uint8)
     values = group_values(np.ones((SIDE**2, 1)), np.ones((SIDE**2, 1)), masks.reshape(1, -1))
-    drawn = group_map(grey, masks, ["one"], values, view)[:, : size[1]].astype(int)
+    drawn = group_map(grey, masks, ["one"], values, view, difference=1.0)[:, : size[1]].astype(int)
     x0, y0, x1, y1 = view.seen
     scale_x, scale_y = (x1 - x0) / SIDE, (y1 - y0) / SIDE
     rows, columns = np.mgrid[: size[0], : size[1]] + 0.5

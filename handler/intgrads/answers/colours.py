@@ -6,8 +6,6 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from intgrads.integral.groups import GroupValues
-
 COLOURS = "RdBu"
 """matplotlib's map from red (it lowered the output) over white to blue (it raised it)."""
 
@@ -32,9 +30,9 @@ def signed_colour(strength: NDArray[np.float64] | float) -> NDArray[np.uint8]:
     return np.array(matplotlib.colormaps[COLOURS](0.5 + 0.5 * DEEPEST * strength, bytes=True))[..., :3]
 
 
-def ranking(values: GroupValues) -> list[int]:
-    """Return the groups in the order of their values, the largest first, ties in the order given."""
-    order: list[int] = np.argsort(-values.values, kind="stable").tolist()
+def ranking(figures: NDArray[np.float64]) -> list[int]:
+    """Return the order of figures by their size, the largest first, equal ones in the order given."""
+    order: list[int] = np.argsort(-np.abs(figures), kind="stable").tolist()
     return order
 
 

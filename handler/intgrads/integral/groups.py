@@ -90,11 +90,6 @@ class GroupValues:
         """Return what some of the groups carry."""
         return GroupValues(*(getattr(self, figure.name)[list(groups)] for figure in fields(self)))
 
-    def told_apart(self, first: int, second: int) -> bool:
-        """Whether the values of two groups differ by more than their errors."""
-        error = np.hypot(self.values_error[first], self.values_error[second])
-        return not abs(self.values[first] - self.values[second]) <= error
-
 
 Combine = Callable[[Array, Array], Array]
 """From sums over the units, (m, P), and over the groups, (m, G), to linear combinations of them, (m, K)."""

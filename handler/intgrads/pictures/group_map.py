@@ -1,4 +1,4 @@
-"""Feature groups as pictures for people: each shaded by its value, coloured by its sign, the first of them numbered."""
+"""Feature groups as pictures for people: each in the colour of its share, the largest of them numbered."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import find_boundaries
 
 from intgrads.answers.colours import ALIKE, FRAME, ranking, signed_colour
 from intgrads.integral.groups import GroupValues
 from intgrads.pictures.heat_map import drawing_scale, unseen
+from intgrads.pictures.sheet import Sheet
 from intgrads.pictures.transform import View
-
-Colour = tuple[int, int, int]
 
 
 class Region(NamedTuple):
@@ -29,9 +28,12 @@ class Region(NamedTuple):
 RANKS = 10
 """Groups that are numbered and listed."""
 
-HEADING = "value of the group"
-LINE = 18
-"""Height of a line of the ranking."""
+HEADING = "share of f(x) − f(x′)"
+LINE, SIZE, SWATCH, MARGIN = 18, 13, 12, 10
+"""Pixels of a line of the ranking, of its letters' height, of the colour before it, and around it."""
+
+LONGEST_LABEL = 24
+"""Letters of a group's label that are listed."""
 
 
 def group_map(
@@ -41,6 +43,7 @@ def group_map(
     values: GroupValues,
     view: View,
     *,
+    difference: float,
     framed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw groups over their picture, and a ranking beside it.
@@ -56,21 +59,24 @@ def group_map(
         Of these groups.
     view : View
         What the network saw of the picture.
+    difference : float
+        f(x) - f(x').
     framed : ndarray, (h, w), bool, optional
         A part of the picture to draw a frame around.
 
     Returns
     -------
     ndarray, (H', W', 3), uint8
-        The picture in grey; blue where a group raised the output and red where it lowered it, the deeper the larger its
-        value. Where groups overlap the one of the larger value is seen. What the network did not see is hatched.
+        The picture in grey; blue where a group raised the output and red where it lowered it, the deeper the larger the
+        sum of its attribution. Where groups overlap the one of the larger sum is seen. What the network did not see is
+        hatched.
     """
-    order = ranking(values)
+    sums = values.integrated_gradients
+    order = ranking(sums)
     _, size = drawing_scale(pixels)
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BILINEAR))
     seen, _ = view.place(grey.shape)
-    largest = values.values.max()
-    shares = np.sign(values.idg) * values.values / (largest or 1.0)
+    strengths = sums / (np.abs(sums).max() or 1.0)
     drawn = np.repeat(unseen(grey, 0, grey.shape)[..., None], 3, axis=2)
     drawn[seen] = grey[seen][..., None]
     edges = np.zeros(grey.shape, bool)
@@ -87,21 +93,27 @@ def group_map(
         around = _around(mask)
         inside = mask[around]
         large[k] = Region(around, inside)
-        tint = signed_colour(shares[k]).astype(np.float64)
+        tint = signed_colour(strengths[k]).astype(np.float64)
         drawn[around][inside] = 0.45 * grey[around][inside][:, None] + 0.55 * tint
         edges[around] |= find_boundaries(inside, mode="inner")
     drawn[edges] = 0.7 * drawn[edges]
     if framed is not None:
         drawn[find_boundaries(enlarged(framed), mode="thick")] = FRAME
-    image = Image.fromarray(drawn)
-    entries: list[tuple[str, Colour]] = []
-    for rank, k in enumerate(order[:RANKS], 1):
-        alike = rank > 1 and not values.told_apart(order[rank - 2], k)
-        red, green, blue = signed_colour(shares[k]).tolist()
-        error = f" ± {values.values_error[k]:.1g}" if values.values_error[k] > 0 else ""
-        place = f"{ALIKE} {rank}" if alike else f"{rank}"
-        entries.append((f"{place}  {labels[k][:24]}  {values.values[k]:.3f}{error}", (red, green, blue)))
-    return np.asarray(_numbered(image, order[:RANKS], large, entries))
+    return _numbered(drawn, order[:RANKS], large, _entries(order[:RANKS], labels, values, difference), strengths)
+
+
+def _entries(order: Sequence[int], labels: Sequence[str], values: GroupValues, difference: float) -> list[str]:
+    """Return the lines of the ranking: of each group its rank, its label and its share with the error."""
+    sums, errors = values.integrated_gradients, values.integrated_gradients_error
+    scale, unit = (abs(difference) / 100, " %") if difference else (1.0, "")
+    entries = []
+    for rank, k in enumerate(order, 1):
+        before = order[rank - 2]
+        alike = rank > 1 and abs(abs(sums[k]) - abs(sums[before])) <= np.hypot(errors[k], errors[before])
+        error = f" ± {errors[k] / scale:.1g}" if errors[k] > 0 else ""
+        label = labels[k] if len(labels[k]) <= LONGEST_LABEL else f"{labels[k][: LONGEST_LABEL - 1]}…"
+        entries.append(f"{f'{ALIKE} ' if alike else ''}{rank}  {label}  {sums[k] / scale:+.3g}{error}{unit}")
+    return entries
 
 
 def _around(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -113,22 +125,26 @@ def _around(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _numbered(
-    image: Image.Image, order: Sequence[int], large: dict[int, Region], entries: Sequence[tuple[str, Colour]]
-) -> Image.Image:
+    drawn: NDArray[np.uint8],
+    order: Sequence[int],
+    large: dict[int, Region],
+    entries: Sequence[str],
+    strengths: NDArray[np.float64],
+) -> NDArray[np.uint8]:
     """Write the number of each of the first groups where it is widest, and the list of them at the right."""
-    font = ImageFont.load_default(size=13)
-    width = 40 + int(max(font.getlength(text) for text in (HEADING, *(text for text, _ in entries))))
-    sheet = Image.new("RGB", (image.width + width, max(image.height, LINE * (len(entries) + 2))), "white")
-    sheet.paste(image)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((image.width + 10, 4), HEADING, fill="black", font=font)
-    for rank, (k, (text, colour)) in enumerate(zip(order, entries, strict=True), 1):
+    height, width = drawn.shape[:2]
+    ruler = Sheet(1, 1)
+    right = 3 * MARGIN + SWATCH + max(ruler.width_of(text, SIZE) for text in (HEADING, *entries))
+    sheet = Sheet(width + right, max(height, LINE * (len(entries) + 2)))
+    sheet.put(drawn)
+    sheet.write(width + MARGIN, 4, HEADING, SIZE)
+    for rank, (k, text) in enumerate(zip(order, entries, strict=True), 1):
         (rows, columns), inside = large[k]
         depth = distance_transform_edt(np.pad(inside, 1))
         row, column = divmod(int(depth.argmax()), depth.shape[1])
-        at = (columns.start + column - 1.0, rows.start + row - 1.0)
-        draw.text(at, str(rank), fill="black", font=font, anchor="mm", stroke_width=2, stroke_fill="white")
+        sheet.number(columns.start + column - 0.5, rows.start + row - 0.5, str(rank), SIZE)
         top = LINE * rank + 8
-        draw.rectangle((image.width + 10, top + 2, image.width + 22, top + 14), fill=colour, outline="grey")
-        draw.text((image.width + 28, top), text, fill="black", font=font)
-    return sheet
+        swatch = np.tile(signed_colour(strengths[k]), (SWATCH, SWATCH, 1))
+        sheet.put(swatch, width + MARGIN, top + 2)
+        sheet.write(width + 2 * MARGIN + SWATCH, top, text, SIZE)
+    return sheet.pixels()

@@ -5,16 +5,20 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from intgrads.pictures.heat_map import drawing_scale
 from intgrads.pictures.objects import Objects
+from intgrads.pictures.sheet import Sheet
 
 COLOURS = "tab10"
 """matplotlib's list of colours that are told apart easily."""
 
 OPACITY = 0.45
+
+LETTERS = 13
+"""Pixels of a letter's height."""
 
 
 def object_map(pixels: NDArray[np.uint8], found: Objects) -> NDArray[np.uint8]:
@@ -39,14 +43,13 @@ def object_map(pixels: NDArray[np.uint8], found: Objects) -> NDArray[np.uint8]:
         mask = np.asarray(Image.fromarray(found.masks[k]).resize(size, Image.Resampling.NEAREST))
         drawn[mask] = np.rint((1 - OPACITY) * drawn[mask] + OPACITY * colour).astype(np.uint8)
         drawn[find_boundaries(mask, mode="inner")] = colour
-    image = Image.fromarray(drawn)
-    pen = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=13)
+    sheet = Sheet(*size)
+    sheet.put(drawn)
     for k in reversed(range(len(found))):
         left, top = (found.boxes[k, :2] * scale).tolist()
         text = f"{k}  {found.labels[k]}  {found.scores[k]:.2f}"
-        place = max(min(left, size[0] - pen.textlength(text, font=font) - 3), 2), max(top - 15, 0)
-        box = pen.textbbox(place, text, font=font)
-        pen.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill=tuple(palette[k % len(palette)].tolist()))
-        pen.text(place, text, fill="white", font=font)
-    return np.asarray(image)
+        # Inside the picture, wherever its object ends.
+        place = max(min(left, size[0] - sheet.width_of(text, LETTERS) - 4), 4), max(top - LETTERS - 4, 4)
+        box = {"facecolor": palette[k % len(palette)] / 255, "edgecolor": "none", "pad": 1.5}
+        sheet.write(*place, text, LETTERS, color="white", bbox=box)
+    return sheet.pixels()

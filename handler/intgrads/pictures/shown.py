@@ -79,7 +79,7 @@ class ShownPicture:
     ) -> NDArray[np.uint8]:
         """Return the attribution over the picture, or the groups on it; without either, its objects."""
         if groups is not None and self.family is not None:
-            return self._group_map(self.family, groups, kept)
+            return self._group_map(self.family, groups, kept, attribution)
         if attribution is not None:
             if self.request.style != "plain":
                 return self._in_style(self.request.style, attribution, title)
@@ -105,9 +105,14 @@ class ShownPicture:
         drawn = heat_map if self.request.against is None else signed_map
         return drawn(self.picture.pixels, attribution.numpy(), self.view)
 
-    def _group_map(self, family: GroupFamily, groups: GroupValues, kept: Sequence[int]) -> NDArray[np.uint8]:
+    def _group_map(
+        self, family: GroupFamily, groups: GroupValues, kept: Sequence[int], attribution: Attribution | None
+    ) -> NDArray[np.uint8]:
         """Draw the groups; of a tree its leaves, as larger ones would hide them."""
         drawn = list(range(len(family.labels) - 1)) if family.parents is None else family.leaves
         labels = [family.labels[k] for k in drawn]
         framed: NDArray[np.bool_] | None = np.any(family.places[list(kept)], axis=0) if kept else None
-        return group_map(self.picture.pixels, family.places[drawn], labels, groups.of(drawn), self.view, framed=framed)
+        places, values = family.places[drawn], groups.of(drawn)
+        pixels = self.picture.pixels
+        difference = 0.0 if attribution is None else float(attribution.difference[0])
+        return group_map(pixels, places, labels, values, self.view, difference=difference, framed=framed)

@@ -6,15 +6,12 @@ does, and the colour bar says which value a colour stands for.
 
 from __future__ import annotations
 
-import io
 from textwrap import wrap
 from typing import Any, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,6 +19,7 @@ from skimage.segmentation import find_boundaries
 
 from intgrads.answers.colours import FRAME, signed_colour
 from intgrads.pictures.heat_map import CLIP_PERCENTILE, drawing_scale, signed_colours, smoothed
+from intgrads.pictures.sheet import Sheet
 from intgrads.pictures.transform import View
 
 Style = Literal["plain", "overlay", "signed", "contour"]
@@ -30,9 +28,9 @@ Style = Literal["plain", "overlay", "signed", "contour"]
 SHARE = 0.5
 """Part of the attribution's magnitude that a contour holds."""
 
-DPI = 100
-MARGIN, BAR, NUMBERS, LINE, LETTER = 12, 16, 64, 20, 7
-"""Pixels around a drawing, of the colour bar's width and of its numbers', of a line and, about, of a letter."""
+MARGIN, BAR, NUMBERS, LINE, LETTER, SIZE = 12, 16, 64, 20, 7, 12.5
+"""Pixels around a drawing, of the colour bar's width and of its numbers', of a line and, about, of a letter's width and
+height."""
 
 ORDINARY = 700
 """Pixels of a drawing's longer side up to which these are so; on larger ones all grows with it."""
@@ -99,25 +97,18 @@ def _sheet(drawn: NDArray[np.uint8], title: str, figures: str, largest: float | 
     right = margin if largest is None else 2 * margin + bar + numbers
     lines = [one for text in (title, figures) for one in wrap(text, max(20, (width + right) // letter))]
     whole = margin + width + right, margin + line * len(lines) + height + margin
-    figure = Figure(figsize=(whole[0] / DPI, whole[1] / DPI), dpi=DPI, facecolor="white")
-
-    def axes(left: int, wide: int) -> Axes:
-        return figure.add_axes((left / whole[0], margin / whole[1], wide / whole[0], height / whole[1]))
-
-    picture = axes(margin, width)
-    picture.set_axis_off()
-    picture.imshow(drawn, interpolation="none", aspect="auto")
+    sheet = Sheet(whole[0], whole[1])
+    top = margin + line * len(lines)
+    sheet.put(drawn, margin, top)
     for k, one in enumerate(lines):
-        top = 1 - (margin + line * k) / whole[1]
-        figure.text(margin / whole[0], top, one, va="top", fontsize=9 * grown, parse_math=False)
+        sheet.write(margin, margin + line * k, one, SIZE * grown)
     if largest is not None:
         colours = ListedColormap(signed_colour(np.linspace(-1, 1, 256)) / 255)
         scale = ScalarMappable(Normalize(-(largest or 1), largest or 1), colours)
         numbered = ScalarFormatter()
         numbered.set_powerlimits((-2, 3))
-        beside = figure.colorbar(scale, cax=axes(2 * margin + width, bar), format=numbered).ax
+        bar_axes = sheet.axes(2 * margin + width, top, bar, height)
+        beside = sheet.figure.colorbar(scale, cax=bar_axes, format=numbered).ax
         beside.tick_params(labelsize=8 * grown)
         beside.yaxis.get_offset_text().set_fontsize(8 * grown)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="raw", dpi=DPI)
-    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(whole[1], whole[0], 4)[..., :3].copy()
+    return sheet.pixels()
