@@ -89,10 +89,11 @@ def show(server: TorchServe) -> None:
     started = time.monotonic()
     answer = post(url, "gzip")
     seconds = time.monotonic() - started
-    picture = post(url, "png")
-    attributions, drawn = PICTURE.with_name("cat.attributions.gzip"), PICTURE.with_name("cat.heatmap.png")
+    attributions = PICTURE.with_name("cat.attributions.gzip")
     attributions.write_bytes(answer)
-    drawn.write_bytes(picture)
+    drawn = {format: PICTURE.with_name(f"cat.{format}") for format in ("png", "html")}
+    for format, place in drawn.items():
+        place.write_bytes(post(url, format))
     info = load(answer)["info"]
     say()
     say(f"  prediction         {info['prediction']['label']}, probability {info['prediction']['probability']:.2f}")
@@ -105,7 +106,8 @@ def show(server: TorchServe) -> None:
         say(f"  note               {warning}")
     say(f"  time               {seconds:.1f} s, {len(answer) / 2**20:.0f} MB")
     say(f"  attributions       {attributions.relative_to(REPOSITORY)}")
-    say(f"  heat map           {drawn.relative_to(REPOSITORY)}")
+    say(f"  heat map           {drawn['png'].relative_to(REPOSITORY)}")
+    say(f"  page to explore    {drawn['html'].relative_to(REPOSITORY)} (open it in a browser)")
     say()
     say("The server goes on running. Try:")
     say(f"  curl -T examples/cat.jpg -H 'Content-Type: image/jpeg' {url} -o cat.gzip")
