@@ -66,7 +66,9 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
             from intgrads.service import Service
 
             self.device = device_of(properties.get("gpu_id"))
-            self.service = Service.load(Path(properties["model_dir"]), self.device, workers_lately)
+            self.service = Service.load(
+                Path(properties["model_dir"]), self.device, workers_lately, served_as=context.model_name
+            )
             logger.info("%s is ready on %s", context.model_name, self.device)
         except Exception as error:
             logger.exception("the model could not be loaded")

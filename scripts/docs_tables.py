@@ -19,11 +19,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "handler"))
 
 try:
+    from intgrads import __version__
     from intgrads.archives.archiver import parser
     from intgrads.detections.request import DetectionRequest
     from intgrads.errors import STATUS, Kind
     from intgrads.formats.encodings import CONTENT_TYPES
     from intgrads.networks import usages
+    from intgrads.openapi import openapi
     from intgrads.pictures.request import ImageRequest
     from intgrads.request import Request
     from intgrads.settings import Settings
@@ -35,6 +37,8 @@ except ImportError as error:
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 HOUSE = ("handler", "scripts", "benchmarks", "training")
 """Folders whose files CONTRIBUTING lists."""
+
+OPENAPI = ROOT / "docs" / "openapi.json"
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -228,11 +232,17 @@ def filled(text: str) -> str:
     return BLOCK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
 
 
+def described() -> str:
+    """Return the predictions endpoints of the README's three archives as OpenAPI describes them."""
+    names = ("intgrads", "shapes", "text")
+    return json.dumps(openapi(dict(zip(names, KINDS, strict=True)), __version__), indent=1, ensure_ascii=False) + "\n"
+
+
 def main() -> int:
-    """Write the tables of every page, and tell which pages changed."""
-    for page in PAGES:
-        before = page.read_text()
-        after = filled(before)
+    """Write the tables of every page and the description of the endpoints, and tell which files changed."""
+    made = {page: filled(page.read_text()) for page in PAGES} | {OPENAPI: described()}
+    for page, after in made.items():
+        before = page.read_text() if page.is_file() else ""
         if after != before:
             page.write_text(after)
             print(page.relative_to(ROOT))

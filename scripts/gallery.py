@@ -49,7 +49,7 @@ def service(name: str) -> Service[Any]:
     """Return a loaded archive."""
     folder = Path(WORK.name) / name
     if name == "digits":
-        bit.ARCHITECTURES["bit-digits"] = ARCHITECTURE  # type: ignore[index]
+        bit.ARCHITECTURES["bit-digits"] = ARCHITECTURE
         folder.mkdir()
         write_archive(Order("bit-digits", WEIGHTS, [str(i) for i in range(10)], Settings()), folder)
         return Service.load(folder, torch.device("cpu"))

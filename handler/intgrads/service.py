@@ -21,6 +21,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
+from intgrads import __version__
 from intgrads.answers.answer import Attributed, answer, values_of_groups
 from intgrads.answers.info import Integral, integral_info, integral_warnings, verification_warnings
 from intgrads.answers.verified import orders, parts_to_verify
@@ -36,6 +37,7 @@ from intgrads.integral.functionals import Functional
 from intgrads.integral.groups import GroupValues
 from intgrads.integral.nodes import Nodes
 from intgrads.integral.path import StraightPath
+from intgrads.openapi import openapi
 from intgrads.question import Question, read_question
 from intgrads.reading import read_request
 from intgrads.request import ERROR_MAP, SPREAD, Request
@@ -139,6 +141,8 @@ class Service(Generic[AnyClassifier]):
         Which way of computing each layer was found fastest.
     workers : callable
         Counts the processes that share this machine's cores with this one, itself among them.
+    served_as : str, optional
+        What the server calls the archive in its URL; by default `name`.
     """
 
     def __init__(
@@ -151,8 +155,10 @@ class Service(Generic[AnyClassifier]):
         copies: Sequence[tuple[nn.Module, torch.device]] = (),
         operators: Mapping[str, str] | None = None,
         workers: Callable[[], int] = lambda: 1,
+        served_as: str | None = None,
     ) -> None:
         self.name = name
+        self.served_as = served_as or name
         self.network = network
         self.settings = settings
         self.device = device
@@ -169,7 +175,13 @@ class Service(Generic[AnyClassifier]):
         self._heap = Heap()
 
     @classmethod
-    def load(cls, directory: Path, device: torch.device, workers: Callable[[], int] = lambda: 1) -> Service[Classifier]:
+    def load(
+        cls,
+        directory: Path,
+        device: torch.device,
+        workers: Callable[[], int] = lambda: 1,
+        served_as: str | None = None,
+    ) -> Service[Classifier]:
         """Load the archive that was unpacked in a directory onto a device, or those that its settings name."""
         settings = read_settings(read_manifest(directory))
         devices = [torch.device(name) for name in settings.devices or ()] or [device]
@@ -184,6 +196,7 @@ class Service(Generic[AnyClassifier]):
             copies=copies,
             operators=archive.operators,
             workers=workers,
+            served_as=served_as,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -204,6 +217,7 @@ class Service(Generic[AnyClassifier]):
             "choices": request.choices(),
             "defaults": dict(self.network.defaults),
             "formats": list(request.formats()),
+            "openapi": openapi({self.served_as: request}, __version__),
         }
 
     def precisions(self) -> list[Precision]:
@@ -433,7 +447,8 @@ class Service(Generic[AnyClassifier]):
             account = replace(account, evaluations=evaluations, attribution_error=max(errors))
         else:
             contents = [
-                answer(self.name, job.request, subject, [*job.notes, *subject.notes]) for subject in job.subjects
+                answer(self.name, job.request, subject, [*job.notes, *subject.notes], served_as=self.served_as)
+                for subject in job.subjects
             ]
         content_type, body = encode(contents, job.request.several_inputs, job.request.format)
         size = sum(map(len, body))
@@ -477,7 +492,7 @@ class Service(Generic[AnyClassifier]):
             warnings += verification_warnings(told, verifications)
         attributed = Attributed(part.integrand, paths, attribution, told, groups, verifications)
         notes = [*job.notes, *part.subject.notes, *warnings]
-        return answer(self.name, job.request, part.subject, notes, attributed), told
+        return answer(self.name, job.request, part.subject, notes, attributed, served_as=self.served_as), told
 
     def _verify(
         self, part: Part, attribution: Attribution, groups: Sequence[GroupValues], batch: Batch

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from intgrads.answers.info import GROUP_FIGURES, Info, Integral, group_infos
-from intgrads.answers.page import answer_page
+from intgrads.answers.page import answer_page, command
 from intgrads.answers.verified import Kept, Verified, kept, told
 from intgrads.formats.encodings import Contents
 from intgrads.integral.ablation import Verification
@@ -38,7 +38,13 @@ class Attributed:
 
 
 def answer(
-    model: str, request: Request, subject: Subject, warnings: Sequence[str], attributed: Attributed | None = None
+    model: str,
+    request: Request,
+    subject: Subject,
+    warnings: Sequence[str],
+    attributed: Attributed | None = None,
+    *,
+    served_as: str | None = None,
 ) -> Contents:
     """Return the answer about an input.
 
@@ -51,6 +57,8 @@ def answer(
         For the caller to read.
     attributed : Attributed or None
         None where nothing of it was to be attributed.
+    served_as : str, optional
+        What the server calls the archive in its URL; by default `model`.
     """
     shown, draw = subject.shown, subject.shown.draw
     attribution = None if attributed is None else attributed.attribution
@@ -84,7 +92,12 @@ def answer(
         tensors_in_json=request.fields is not None,
         draw=None if draw is None else lambda: draw(attribution, each_target[0], kept_regions[0], title),
         page=lambda: answer_page(
-            info, request, attribution, shown.exhibit(attribution, kept_regions), family=family, groups=groups
+            info,
+            attribution,
+            shown.exhibit(attribution, kept_regions),
+            family=family,
+            groups=groups,
+            command=command(served_as or model, request),
         ),
     )
 

@@ -37,19 +37,18 @@ LONGEST_OPTION = 200
 
 def answer_page(
     info: Info,
-    request: Request,
     attribution: Attribution | None,
     exhibit: Exhibit,
     *,
     family: GroupFamily | None,
     groups: Sequence[GroupValues],
+    command: str,
 ) -> dict[str, Any]:
     """Return what ``templates/answer.html`` writes of an answer.
 
     Parameters
     ----------
     info : Info
-    request : Request
     attribution : Attribution or None
         None where nothing was attributed.
     exhibit : Exhibit
@@ -57,6 +56,8 @@ def answer_page(
     family : GroupFamily or None
     groups : sequence of GroupValues
         What its groups carry, for each target.
+    command : str
+        What asks for the same again; see :func:`command`.
     """
     integral = info.integral
     data = {
@@ -79,7 +80,7 @@ def answer_page(
         "has_groups": family is not None,
         "has_path": data["path"] is not None,
         "unit": "token" if exhibit.template == "text.html" else "pixel",
-        "command": _command(info.model, request),
+        "command": command,
         "data": data,
     }
 
@@ -281,8 +282,8 @@ def _path(attribution: Attribution) -> dict[str, Any] | None:
     }
 
 
-def _command(model: str, request: Request) -> str:
-    """Return a command line that asks for the same again; what was sent as a file has to be given as one."""
+def command(served_as: str, request: Request) -> str:
+    """Return a command line that asks an archive for the same again; what was sent as a file has to be given as one."""
     unused = "method" if request.tolerance else "max_evaluations"
     parts = [f"-F {quote('data=@' + FILES[request.input_field])}"]
     for name, value in request.model_dump(exclude_unset=True).items():
@@ -293,4 +294,4 @@ def _command(model: str, request: Request) -> str:
             parts.append(f"-F {quote(f'{name}=@{name}')}")
         else:
             parts.append(f"--form-string {quote(f'{name}={text}')}")
-    return f"curl {' '.join(parts)} -F format=html -o page.html http://127.0.0.1:8080/predictions/{quote(model)}"
+    return f"curl {' '.join(parts)} -F format=html -o page.html http://127.0.0.1:8080/predictions/{quote(served_as)}"
