@@ -11,7 +11,9 @@ import argparse
 import json
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 
@@ -36,12 +38,13 @@ def why_not(given: argparse.Namespace, name: str) -> str | None:
             return json.load(reply)[0]
 
     try:
-        if not any(worker["status"] == "READY" for worker in ask(name)["workers"]):
+        place = urllib.parse.quote(name, safe="")
+        if not any(worker["status"] == "READY" for worker in ask(place)["workers"]):
             return "no worker is READY"
-        described = ask(f"{name}?customized=true").get("customizedMetadata")
+        described = ask(f"{place}?customized=true").get("customizedMetadata")
     except urllib.error.HTTPError as error:
         return f"the management API answers {error.code}: {error.read().decode(errors='replace')[:200]}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException, LookupError, TypeError) as error:
         return f"the management API does not answer: {error}"
     if not isinstance(described, dict) or "model" not in described:
         return described.get("error", "it does not describe itself") if isinstance(described, dict) else str(described)

@@ -3,13 +3,17 @@
 import base64
 import gzip
 import io
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from intgrads.pictures import sent
 from intgrads.pictures.classifier import ImageClassifier
+from intgrads.pictures.decoding import Picture
 from intgrads.service import Service
 from intgrads.settings import Settings
 from intgrads.texts.classifier import TextClassifier
@@ -55,6 +59,40 @@ def with_examples(service: Service[Any], folder: Path, **files: bytes) -> Servic
     else:
         network = TextClassifier(network.module, network.text, network.labels, **options)
     return Service("toy", network, Settings(threads=1, max_baselines=6), torch.device("cpu"))
+
+
+# ---------------------------------------------------------------------- large ones
+SEVERAL_PICTURES = [base64_of(encoded(pixels(20, 20, seed))) for seed in range(5)]
+
+
+def test_pictures_to_start_from_are_decoded_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty of the largest would take gigabytes beside each other."""
+    alive: list[weakref.ref[Picture]] = []
+    decode = sent._own_picture
+
+    def counting(*content: Any) -> Picture:
+        assert not any(one() for one in alive)
+        picture = decode(*content)
+        alive.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(sent, "_own_picture", counting)
+    assert len(ask(baseline_data=SEVERAL_PICTURES)["baselines"]) == len(alive) == 5
+
+
+def test_decoding_them_ends_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    decode, late = sent._own_picture, time.monotonic() + SERVICE.settings.response_timeout + 1
+
+    def slowly(*content: Any) -> Picture:
+        decoded.append(1)
+        monkeypatch.setattr(time, "monotonic", lambda: late)
+        return decode(*content)
+
+    monkeypatch.setattr(sent, "_own_picture", slowly)
+    reply = SERVICE.answer([json_call(**PICTURE, baseline_data=SEVERAL_PICTURES)])[0]
+    assert refused(reply, 413, "not done within")["type"] == "TooMuchWork"
+    assert len(decoded) == 1
 
 
 # ---------------------------------------------------------------------- the mean of single requests

@@ -20,6 +20,9 @@ UNIFORM, EXAMPLES, DATA = "uniform", "examples", "baseline_data"
 SEVERAL = re.compile(rf"({UNIFORM}):([0-9]{{1,9}})|({EXAMPLES})(?::([0-9]{{1,9}}))?")
 """Names of several baselines at once: ``uniform:16``, ``examples``, ``examples:16``."""
 
+SEEDS = 2**63
+"""Seeds are below it."""
+
 DRAWN = 16
 """Examples that are drawn where the request does not say how many; all of them where there are fewer."""
 
@@ -102,6 +105,9 @@ def starts(
         else:
             found += [Start(uniform, seed + place) for place in range(wanted)]
     twice = next((one.name for place, one in enumerate(found) if one in found[:place]), None)
+    largest = max((one.seed for one in found if one.seed is not None), default=0)
+    if largest >= SEEDS:
+        raise RequestError(f"{baseline!r} needs seeds up to {largest}, beyond the largest, {SEEDS - 1}", "seed")
     if twice is not None:
         raise RequestError(f"{twice!r} is asked for twice; the same baseline again tells nothing new", "baseline")
     if len(found) > most:
@@ -117,6 +123,15 @@ def _own(data: list[Any]) -> list[Start]:
         if one in data[:place]:
             raise RequestError(f"number {place} of the list is there twice; the same tells nothing new", DATA)
     return [Start(f"{DATA}[{place}]", content=one) for place, one in enumerate(data)]
+
+
+def is_one_array(data: Any) -> bool:
+    """Whether what a caller sent as a list of baselines is the array of a single picture: numbers of three axes."""
+    for _ in range(3):
+        if not isinstance(data, list) or not data:
+            return False
+        data = data[0]
+    return not isinstance(data, list)
 
 
 def is_several(baseline: str | Sequence[str], data: Any) -> bool:

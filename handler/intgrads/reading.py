@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from intgrads.baselines import DATA
+from intgrads.baselines import DATA, is_one_array
 from intgrads.call import Call
 from intgrads.errors import RequestError
 from intgrads.formats.encodings import CONTENT_TYPES
@@ -58,6 +58,8 @@ def read_request(
         ("fields", _as_list, 0, len(kind.tensors) + len(kind.figures)),
     ):
         value = content[name] = read(content.get(name))
+        if name == DATA and is_one_array(value):
+            raise RequestError("the array (H, W, 3) of a single picture stands in a list of its own: [array]", name)
         if isinstance(value, list) and not least <= len(value) <= most:
             raise RequestError(f"a list holds {least} to {most}, got {len(value)}", name)
     # JSON's null is how a program says "the default".

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from intgrads.baselines import DATA, SEVERAL, is_several
+from intgrads.baselines import DATA, SEEDS, SEVERAL, is_several
 from intgrads.errors import RequestError
 from intgrads.formats.encodings import DRAWN, Format
 from intgrads.integral.fixed import FixedNodes
@@ -144,7 +144,7 @@ class Request(BaseModel, ABC):
         False, description="whether to hold this answer to deletion and insertion, by real forward passes"
     )
     seed: WholeNumber = Field(
-        0, ge=0, lt=2**63, description="seed of the random baselines, a whole number of at least 0"
+        0, ge=0, lt=SEEDS, description="seed of the random baselines, a whole number of at least 0"
     )
     fields: list[Any] | None = Field(None, description=FIELDS)
     format: Format = Field(description=FORMAT)

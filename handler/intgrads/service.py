@@ -53,6 +53,16 @@ logger = logging.getLogger(__name__)
 JSON_GROWTH, JSON_GROWTH_OF_BITS = 5, 7
 """Bytes in JSON for each of an array's own, about: 20 characters for a float32, ``false, `` for a bit."""
 
+LESS_WORK = (
+    "ask for fewer n_steps (with a `tolerance`: a larger one, or fewer max_evaluations), target classes, baselines, "
+    "texts or groups, leave `verify` out, or send a smaller picture or text"
+)
+"""What a request can do that takes too long."""
+
+SLOWER, FEWEST_ADVISED = 2, 2
+"""By how much a request may be slower than its estimate, which is the least, and still follow the steps that it was
+told; and the fewest steps that are worth telling."""
+
 
 @dataclass
 class Part:
@@ -84,7 +94,12 @@ class Part:
     def least_work(self) -> float:
         """The work that it is at least: a refinement may need more."""
         points = sum(len(integral.nodes.start()) for integral in self.integrals)
-        return self.work(points) + FORWARD * self.to_verify * len(self.integrals[0].targets or (0,))
+        return self.work(points) + self.work_of_verification
+
+    @property
+    def work_of_verification(self) -> float:
+        """The part of that which does not depend on the steps."""
+        return FORWARD * self.to_verify * len(self.integrals[0].targets or (0,))
 
     def wave(self, number: int) -> list[PathIntegral]:
         """Return those of its integrals that are under way together, as the first, second … of such sets."""
@@ -265,14 +280,28 @@ class Service(Generic[AnyClassifier]):
         """Refuse requests that cannot be done in the time that is left, before any work is done for them."""
         for job in batch.jobs.values():
             job.estimate = sum(map(self._estimate, job.parts))
-        left = self._deadline(batch) - time.monotonic()
+        end = self._deadline(batch)
         for i, job in sorted(batch.jobs.items(), key=lambda one: one[1].estimate):
-            if job.estimate > max(left, 0):
+            if job.estimate > end - time.monotonic():
+                self._estimate_anew(job)
+            left = max(0.0, end - time.monotonic())
+            if job.estimate > left:
                 batch.replies[i] = Reply.of_error(_too_much(job, left, self.settings.response_timeout))
                 batch.replies[i].headers["X-Intgrads-Estimate"] = f"{job.estimate:.3g}"
                 del batch.jobs[i]
             else:
-                left -= job.estimate
+                end -= job.estimate
+
+    def _estimate_anew(self, job: Job) -> None:
+        """Measure the pace again where it seems too slow for a request.
+
+        It may have been learned while the machine stood still, or on an input of another size, and what is refused
+        teaches nothing: without this all would be refused from then on.
+        """
+        longest = max(job.parts, key=self._estimate, default=None)
+        if longest is not None:
+            self._learn_pace(longest.forward, longest.precision, tuple(longest.integrand.input.shape))
+            job.estimate = sum(map(self._estimate, job.parts))
 
     def _estimate(self, part: Part) -> float:
         """Return the seconds that the network will compute for an input, at least."""
@@ -308,8 +337,8 @@ class Service(Generic[AnyClassifier]):
             ]
             try:
                 in_time()
-                begun = time.monotonic()
                 rows = self._rows(forward, tuple(integrand.input.shape))
+                begun = time.monotonic()
                 for number in range(max(-(-len(part.integrals) // part.at_once) for part in group)):
                     under_way = [part.wave(number) for part in group]
                     integrate([forward, *copies], [one for of_part in under_way for one in of_part], rows, in_time)
@@ -347,8 +376,7 @@ class Service(Generic[AnyClassifier]):
         def in_time() -> None:
             if time.monotonic() > deadline:
                 raise RequestError(
-                    f"not done within the {self.settings.response_timeout} s that this archive allows; ask for fewer "
-                    "n_steps, target classes or baselines, leave `verify` out, or send a smaller picture or text",
+                    f"not done within the {self.settings.response_timeout} s that this archive allows; {LESS_WORK}",
                     "n_steps",
                     kind="TooMuchWork",
                 )
@@ -537,17 +565,25 @@ def _paced(forward: nn.Module, precision: Precision) -> Hashable:
 
 def _too_much(job: Job, left: float, allowed: int) -> RequestError:
     """Return the error of a request that would take longer than there is time."""
-    request = job.request
-    fewer = ""
-    if job.nodes.known_weights is not None and (steps := int(request.n_steps * max(left, 0) / job.estimate)) >= 1:
-        fewer = f"about {steps} n_steps would do; or "
+    steps = _steps_that_fit(job, left)
     return RequestError(
         f"this would take at least {job.estimate:.0f} s, and of the {allowed} s that this archive allows (its setting "
-        f"`response_timeout`) {max(left, 0):.0f} are left: {fewer}ask for fewer n_steps, target classes, baselines or "
-        "texts, leave `verify` out, or send a smaller picture or text",
+        f"`response_timeout`) {left:.0f} are left; "
+        + (f"about {steps} n_steps would do; or " if steps >= FEWEST_ADVISED else "")
+        + LESS_WORK,
         "n_steps",
         kind="TooMuchWork",
     )
+
+
+def _steps_that_fit(job: Job, left: float) -> int:
+    """Return with how many steps a request is likely done in some time; 0 where fewer steps do not help."""
+    if job.nodes.known_weights is None or not job.estimate:
+        return 0
+    work = left / SLOWER / job.estimate * sum(part.least_work for part in job.parts)
+    of_a_step = sum(part.work(len(part.integrals)) for part in job.parts)
+    # The ends of a path come on top of few steps.
+    return int((work - sum(part.work_of_verification for part in job.parts)) / of_a_step) - 2
 
 
 def _held(job: Job, shape: tuple[int, ...]) -> int:

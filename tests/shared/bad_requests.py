@@ -131,6 +131,11 @@ BAD: dict[str, tuple[Call, int, str | None, str]] = {
     "an unknown method": (json_call(img_data=GOOD, method="simpson"), 400, "method", "gausslegendre"),
     "an unknown baseline": (json_call(img_data=GOOD, baseline="grey"), 400, "baseline", "black"),
     "a negative seed": (json_call(img_data=GOOD, seed=-1), 400, "seed", "0"),
+    "seeds beyond the largest": (
+        json_call(img_data=GOOD, baseline="uniform:2", seed=2**63 - 1), 400, "seed", "beyond the largest",
+    ),
+    "an array as the baseline": (json_call(img_data=GOOD, baseline_data=GOOD), 400, "baseline_data", "[array]"),
+    "numbers as baselines": (json_call(img_data=GOOD, baseline_data=[5, 6]), 400, "baseline_data", "there as base64"),
     "an unknown tensor": (json_call(img_data=GOOD, fields=["grads"]), 400, "fields", "integrated_grads"),
     "an unknown format": (json_call(img_data=GOOD, format="xml"), 400, "format", "gzip"),
     "an unacceptable Accept": (call(accept="text/css", data=JPEG), 406, "Accept", "application/gzip"),

@@ -151,7 +151,7 @@ class SearchedPicture:
         family, about_groups = make_family(request, pixels, view, self.settings, found)
         in_time()
         more = {"target_instance": k, "target": request.target}
-        x, baselines, about_baselines = ends(self.starts, pixels, self.spec, view)
+        x, baselines, about_baselines = ends(self.starts, pixels, self.spec, view, in_time)
         return Subject(
             self._integrand(found, k, family, x, baselines),
             ShownPicture(request, self.picture, view, told, family, more),

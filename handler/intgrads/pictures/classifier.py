@@ -126,7 +126,7 @@ class SentPicture:
         shown = found is not None and request.segment is not False
         notes += about_drawing(request, self.picture, marked=shown or family is not None)
         in_time()
-        x, baselines, about_baselines = ends(self.starts, pixels, spec, view)
+        x, baselines, about_baselines = ends(self.starts, pixels, spec, view, in_time)
         return Subject(
             Integrand(
                 bind=lambda module: module,

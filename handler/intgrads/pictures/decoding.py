@@ -192,10 +192,9 @@ def array_picture(array: Any, field: str, max_pixels: int) -> Picture:
     RequestError
         If it is ragged, of another shape, ambiguous, or holds other values.
     """
+    in_base64 = "goes into `image` as base64" if field == "img_data" else "goes there as base64"
     if not isinstance(array, list):
-        raise RequestError(
-            "must be an array (H, W, 3) in RGB or (3, H, W) in BGR; a picture file goes into `image` as base64", field
-        )
+        raise RequestError(f"must be an array (H, W, 3) in RGB or (3, H, W) in BGR; a picture file {in_base64}", field)
     kinds = _kinds(array)
     if kinds <= {list}:
         raise RequestError("the array is not of three axes; send (H, W, 3) in RGB or (3, H, W) in BGR", field)
@@ -220,7 +219,8 @@ def array_picture(array: Any, field: str, max_pixels: int) -> Picture:
         )
     if shape[0] == shape[2] == 3:
         raise RequestError(
-            f"an array of shape {shape} can be RGB or BGR; send a picture this small as a file in `image`", field
+            f"an array of shape {shape} can be RGB or BGR; a picture this small is sent as a file, which {in_base64}",
+            field,
         )
     if values.size // 3 > max_pixels:
         raise _too_large(f"{values.size // 3} pixels", field, max_pixels)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,12 +149,12 @@ def _family(groups: PictureGroups, pixels: bool) -> GroupFamily:
 
 
 def picture_starts(request: ImageRequest, settings: Settings, examples: Sequence[Path]) -> list[Start]:
-    """Return where the paths of a request start, the caller's own pictures and examples decoded.
+    """Return where the paths of a request start; those that are pictures, as what decodes them.
 
     Raises
     ------
     RequestError
-        If there are too many, or one cannot be decoded.
+        If there are too many.
     """
     found = starts(
         request.baseline,
@@ -165,13 +166,14 @@ def picture_starts(request: ImageRequest, settings: Settings, examples: Sequence
         most=settings.max_baselines,
     )
     return [
-        start if start.content is None else replace(start, content=_own_picture(start.content, settings))
+        start
+        if start.content is None
+        else replace(start, content=partial(_own_picture, start.content, settings.max_picture_pixels))
         for start in found
     ]
 
 
-def _own_picture(content: Any, settings: Settings) -> Picture:
-    limit = settings.max_picture_pixels
+def _own_picture(content: Any, limit: int) -> Picture:
     if isinstance(content, Path):
         return decode_picture(content.read_bytes(), "baseline", limit)
     if isinstance(content, bytes):
@@ -181,21 +183,34 @@ def _own_picture(content: Any, settings: Settings) -> Picture:
     return array_picture(content, DATA, limit)
 
 
+def _own_pixels(decode: Callable[[], Picture], spec: PictureSpec) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return a picture that is a baseline at the network's size, and notes on what was changed of it."""
+    own = decode()
+    return spec.resize(own), notes_of(own, spec.view(own.size))
+
+
 def ends(
-    found: Sequence[Start], pixels: NDArray[np.uint8], spec: PictureSpec, view: View
+    found: Sequence[Start], pixels: NDArray[np.uint8], spec: PictureSpec, view: View, in_time: Clock
 ) -> tuple[Tensor, tuple[Baseline, ...], list[str]]:
     """Return what the network sees of a picture, (H, W, 3), and its baselines as it takes them, (3, H, W), and notes.
 
     Padding is the same in all and carries no attribution: a baseline is one of the picture, and is made of the
-    picture alone. A picture that is a baseline comes to the network's size as the picture itself does.
+    picture alone. A picture that is a baseline comes to the network's size as the picture itself does; it is decoded
+    when its turn comes, since dozens of large ones have no room beside each other.
+
+    Raises
+    ------
+    RequestError
+        If a picture that is a baseline cannot be decoded, or the time is over.
     """
     x = spec.normalise(pixels)
     baselines, notes = [], []
     for start in found:
-        if isinstance(start.content, Picture):
-            own = start.content
-            point = spec.normalise(spec.resize(own)[view.inside])
-            notes += [f"{start.name}: {note}" for note in notes_of(own, spec.view(own.size))]
+        if start.content is not None:
+            in_time()
+            own, about = _own_pixels(start.content, spec)
+            point = spec.normalise(own[view.inside])
+            notes += [f"{start.name}: {note}" for note in about]
         else:
             made = image_baseline(start.name, pixels[view.inside], start.seed or 0)  # type: ignore[arg-type]
             point = torch.zeros(()) if made is None else spec.normalise(made)
