@@ -14,8 +14,8 @@ import torch
 from intgrads.archives import archiver
 from intgrads.labels import CIFAR10
 from intgrads.networks import bit, lanet
+from intgrads.serving.torchserve import TorchServe, free_ports
 from PIL import Image
-from server import TorchServe, free_ports
 from shared.networks import random_bit, random_lanet
 from shared.places import ROOT
 
@@ -113,8 +113,9 @@ def test_at_their_full_size(model: str, tmp_path: Path) -> None:
         f"\n{model}: archive of {size:.0f} MiB in {clock[1] - clock[0]:.0f} s, ready in {clock[2] - clock[1]:.0f} s, "
         f"50 steps in {clock[3]:.0f} s and {clock[4]:.0f} s, peak {peaks[-1] / 2**30:.1f} GiB"
     )
-    # The budget of 2 GiB holds for what a batch keeps; weights, and a copy of them while loading, come on top.
-    assert peaks[-1] < {"bit": 7, "lanet": 4}[model] * 2**30
+    # The budget of 2 GiB holds for what a batch keeps. On top come the weights: of R101x3 1.5 GiB in their file, as
+    # much folded, and twice as much as the two passes take them, while ways of computing are compared.
+    assert peaks[-1] < {"bit": 9, "lanet": 4}[model] * 2**30
 
 
 def _peak(pid: int) -> int:

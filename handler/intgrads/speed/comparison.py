@@ -125,18 +125,23 @@ def compare_prepared(plain: nn.Module, prepare: Callable[[nn.Module], nn.Module]
 
 def _outputs_by_layers(module: nn.Module, rows: Tensor) -> Tensor:
     """Return the outputs in float64 of a network whose layers take their turns at it, on the CPU."""
+    own: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
 
-    def turn(layer: nn.Module, dtype: torch.dtype) -> None:
-        for parameter in layer.parameters(recurse=False):
-            parameter.data = parameter.data.to(dtype)
-        for name, buffer in layer.named_buffers(recurse=False):
-            if buffer.is_floating_point():
-                setattr(layer, name, buffer.to(dtype))
+    def turn(layer: nn.Module) -> None:
+        held = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+        # What they were is kept, not made again: that may lie in a file, which takes no memory of its own.
+        own[layer] = [(one, one.data) for one in held if one.is_floating_point()]
+        for one, data in own[layer]:
+            one.data = data.double()
+
+    def turn_back(layer: nn.Module) -> None:
+        for one, data in own.pop(layer, ()):
+            one.data = data
 
     handles = []
     for layer in module.modules():
-        handles.append(layer.register_forward_pre_hook(lambda one, _: turn(one, torch.float64)))
-        handles.append(layer.register_forward_hook(lambda one, _, __: turn(one, torch.float32), always_call=True))
+        handles.append(layer.register_forward_pre_hook(lambda one, _: turn(one)))
+        handles.append(layer.register_forward_hook(lambda one, _, __: turn_back(one), always_call=True))
     try:
         with evaluation_mode(module), torch.no_grad():
             device = next(module.parameters()).device
