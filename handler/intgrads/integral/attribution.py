@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from intgrads.integral.convergence import Samples, local_error
+from intgrads.integral.drawing import draw
 from intgrads.integral.functionals import Functional, Logit, OfTarget
 from intgrads.integral.map_error import MapErrors, MeanErrors, map_norms, no_less_than_missing
 from intgrads.integral.nodes import Nodes
@@ -19,6 +21,9 @@ from intgrads.integral.profile import Profile
 from intgrads.integral.quadrature import Rule
 from intgrads.integral.sketch import sketch
 from intgrads.integral.walk import ErrorModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Sums = Callable[[Tensor], NDArray[np.float64]]
 """From something like x for each target, (T, *shape), to sums over groups of features, (T, Q)."""
@@ -103,6 +108,32 @@ class Attribution:
     tolerance: float
     each: tuple[Attribution, ...] = ()
     profile: Profile | None = None
+
+    def plot(self, names: Sequence[str] | None = None) -> Figure:
+        """Draw it by matplotlib: blue raised the output, red lowered it.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Of features or tokens; by default their places.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A panel for each target. Of a picture (C, H, W) or a plane (H, W) a map, summed over channels; of tokens
+            (L, D) bars, summed over their embedding, where their `names` are given; of features (N,) bars.
+
+        Raises
+        ------
+        ValueError
+            If the features lie in any other way.
+        """
+        values = self.integrated_gradients.double().numpy()
+        if values.ndim == 4:
+            values = values.sum(1)
+        elif values.ndim == 3 and names is not None:
+            values = values.sum(2)
+        return draw(values, [f"target {target}" for target in self.targets], names)
 
 
 class PathIntegral:
