@@ -25,7 +25,7 @@ make_environment() {
         [ "$free" -ge "${NEEDED_GB:-9}" ] || fail "only $free GB are free here and the environment takes up to ${NEEDED_GB:-9} (most of it PyTorch with CUDA); free some, or install a CPU build of torch into .venv first and set NEEDED_GB=2"
         "$found" -m venv .venv || { rm -rf .venv; fail "the virtual environment could not be made; on Debian and Ubuntu: apt install python3-venv"; }
     fi
-    "$python" scripts/java.py || extras=$extras,java
+    "$python" handler/intgrads/serving/java.py || extras=$extras,java
     wanted="$extras $(cat pyproject.toml constraints.txt | cksum)"
     if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
         echo "installing into .venv (a few minutes the first time; the log is $log)"

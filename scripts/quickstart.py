@@ -13,12 +13,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
-from server import REPOSITORY, ServerError, TorchServe
+from intgrads.places import MODEL_STORE, REPOSITORY
+from intgrads.serving.archives import is_current
+from intgrads.serving.torchserve import ServerError, TorchServe
 
-ARCHIVE = REPOSITORY / "model_store" / "intgrads.mar"
+ARCHIVE = MODEL_STORE / "intgrads.mar"
 PICTURE = REPOSITORY / "examples" / "cat.jpg"
 RUN = REPOSITORY / ".run"
 TOLERANCE = 0.02
@@ -29,11 +30,6 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def newest(folder: Path) -> float:
-    """Return the time of the newest source in a folder."""
-    return max(path.stat().st_mtime for path in folder.rglob("*.py"))
-
-
 def build_archive() -> None:
     """Make the demo's archive where there is none or the code is newer.
 
@@ -42,7 +38,7 @@ def build_archive() -> None:
     ServerError
         If it cannot be made.
     """
-    if ARCHIVE.is_file() and ARCHIVE.stat().st_mtime > newest(REPOSITORY / "handler"):
+    if is_current(ARCHIVE):
         return
     say("making model_store/intgrads.mar")
     if subprocess.run([REPOSITORY / "archive.sh"], check=False).returncode:

@@ -14,8 +14,8 @@ import torch
 from intgrads.archives.archive import MANIFEST
 from intgrads.archives.archiver import make_archive
 from intgrads.networks.family import Order
+from intgrads.serving.torchserve import TorchServe, free_ports
 from intgrads.settings import Settings
-from server import TorchServe, free_ports
 from shared.archives import TINY, rewrite
 from shared.detections import KINDS, SHAPES, SHAPES_CONFIG
 from shared.networks import BIT_SMALL, LANET_SMALL, name_small_members, random_bit, random_lanet

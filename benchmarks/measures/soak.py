@@ -17,8 +17,8 @@ from contextlib import closing
 from pathlib import Path
 
 import psutil
+from intgrads.serving.torchserve import TorchServe
 from options import Options, Tables
-from server import TorchServe
 
 from measures.server import DEMOS, LARGE, PICTURE, Ask, Client, percentiles, picture, served, text, wait_for_workers
 

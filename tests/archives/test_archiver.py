@@ -40,6 +40,9 @@ def test_a_network_of_timm_goes_from_checkpoint_to_worker(tiny: Path, store: Pat
         names = mar.namelist()
         assert {MANIFEST, LABELS, WEIGHTS, "handler.py", "intgrads/service.py", "model-config.yaml"} <= set(names)
         assert not [name for name in names if name.endswith((".pth", ".pt", ".pkl", ".bin", ".pyc"))]
+        assert not [
+            name for name in names if name.startswith(("intgrads/client", "intgrads/command", "intgrads/serving"))
+        ]
         mar.extractall(tmp_path / "mar")
         config = mar.read("model-config.yaml").decode()
     assert "minWorkers: 2" in config

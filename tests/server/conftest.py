@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from intgrads.archives.archiver import ENCODING_SECONDS, make_archive
 from intgrads.networks.family import Order
+from intgrads.serving.torchserve import TorchServe, free_ports
 from intgrads.settings import Settings
-from server import TorchServe, free_ports
 from shared.archives import TINY, rewrite
 
 PATIENCE = 15

@@ -14,7 +14,7 @@ from intgrads.archives.archiver import make_archive
 from intgrads.errors import said
 from intgrads.networks.family import Order
 from intgrads.service import Service
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 from shared.faults import QUICK, expected
 from shared.serving import post
 

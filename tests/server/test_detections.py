@@ -15,7 +15,7 @@ pytest.importorskip("detectron2")
 
 from intgrads.archives.archiver import main
 from intgrads.service import Service
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 from shapes import HELD_OUT, draw
 from shared.detections import KINDS, SHAPES, SHAPES_CONFIG
 from shared.places import SCRIPTS

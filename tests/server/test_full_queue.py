@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 from shared.faults import QUICK, expected, stopped, the_worker, wait_until
 from shared.serving import post
 

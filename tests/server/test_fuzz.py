@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 from shared.fuzz import LEAK, PICTURES, REQUESTS, Asked, http, send
 from shared.serving import assert_refused, pids, post
 from shared.toys import encoded, pixels

@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 
 import grpc
 import pytest
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 from shared.faults import PICTURE, expected, the_worker
 from shared.grpc_client import Client, connected
 from shared.toys import encoded, pixels

@@ -1,5 +1,6 @@
 """A wheel of the package, installed far from the repository, computes in a notebook, makes archives and serves them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,9 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from server import TorchServe, free_ports
 from shared.places import EXAMPLES, HANDLER, ROOT
-from shared.serving import loaded, post
 
 PACKAGE = HANDLER / "intgrads"
 
@@ -56,11 +55,15 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def test_it_holds_every_file_of_the_package_and_the_handler(wheel: Path) -> None:
+BESIDE = (HANDLER / "handler.py", ROOT / "config.properties", ROOT / "metrics.yaml")
+
+
+def test_it_holds_every_file_of_the_package_and_what_torchserve_takes(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as whole:
         held = {name: whole.read(name) for name in whole.namelist() if ".dist-info/" not in name}
-    files = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"} | {HANDLER / "handler.py"}
-    names = {f"intgrads/{path.relative_to(PACKAGE if PACKAGE in path.parents else HANDLER)}": path for path in files}
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    names = {f"intgrads/{path.relative_to(PACKAGE)}": path for path in files}
+    names |= {f"intgrads/{path.name}": path for path in BESIDE}
     assert held.keys() == names.keys()
     assert all(held[name] == path.read_bytes() for name, path in names.items())
 
@@ -93,12 +96,14 @@ def test_its_archives_hold_the_installed_package_and_torchserves_handler(
             assert mar.read(name) == installed.parent.joinpath(name).read_bytes()
 
 
+SAID = {"demo-image": ("cat.jpg", "tiger cat"), "demo-text": ("negation.txt", "negative")}
+
+
 @pytest.mark.server
-def test_its_archives_are_served(store: Path, tmp_path: Path) -> None:
-    server = TorchServe(tmp_path / "run", free_ports(5), ["demo-image.mar", "demo-text.mar"], store)
-    with server.running_until_left():
-        cat = (EXAMPLES / "cat.jpg").read_bytes()
-        content = loaded(post(server, "demo-image", data=cat, headers={"Content-Type": "image/jpeg"}))
-        assert content["info"]["prediction"]["label"] == "tiger cat"
-        reply = post(server, "demo-text", json={"sequence": (EXAMPLES / "negation.txt").read_text(), "format": "json"})
-        assert reply.json()["prediction"]["label"] == "negative"
+@pytest.mark.parametrize("model", SAID)
+def test_its_command_serves_its_archives(model: str, bin_folder: Path, store: Path, tmp_path: Path) -> None:
+    example, label = SAID[model]
+    asking = ["attribute", str(EXAMPLES / example), "--model", str(store / f"{model}.mar"), "--format", "json"]
+    run([str(bin_folder / "intgrads"), *asking], tmp_path)
+    (answer,) = tmp_path.iterdir()
+    assert json.loads(answer.read_text())["prediction"]["label"] == label

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 from shared.faults import (
     LARGE,
     LARGE_BYTES,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from intgrads.pictures.decoding import decode_picture
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 from shared.faults import PICTURE, expected, memory_left, the_worker, wait_for_another_worker
 from shared.places import EXAMPLES
 from shared.serving import post

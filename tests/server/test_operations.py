@@ -9,7 +9,7 @@ import pytest
 import ready
 import requests
 import yaml
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 from shared.places import EXAMPLES, ROOT
 from shared.serving import post
 

@@ -10,8 +10,8 @@ import pytest
 import timm
 import torch
 from intgrads.networks.demo_image import ARCHITECTURE
+from intgrads.serving.torchserve import TorchServe
 from safetensors.torch import load
-from server import TorchServe
 from shared.photos import photos, seen_by_timm
 from shared.toys import encoded
 from timm.data import create_transform, resolve_data_config

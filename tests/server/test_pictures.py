@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import requests
 import torch
+from intgrads.serving.torchserve import TorchServe
 from PIL import Image
 from safetensors.torch import load
-from server import TorchServe
 from shared.bad_requests import BAD
 from shared.places import ROOT
 from shared.serving import assert_refused, description, loaded, over_http, pids, post, post_at_once

@@ -16,8 +16,8 @@ import pytest
 import requests
 from intgrads.archives.archiver import make_archive
 from intgrads.networks.family import Order
+from intgrads.serving.torchserve import PORTS, TorchServe, free_ports
 from intgrads.settings import Settings
-from server import PORTS, TorchServe, free_ports
 from shared.places import ROOT
 from shared.serving import assert_refused, pids
 from shared.texts import saved, small_bert, small_bert_tokenizer

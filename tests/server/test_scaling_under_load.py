@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from server import TorchServe, free_ports
+from intgrads.serving.torchserve import TorchServe, free_ports
 from shared.faults import clients, expected, ready, wait_until
 
 pytestmark = pytest.mark.server

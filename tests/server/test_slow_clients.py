@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import requests
+from intgrads.serving.torchserve import TorchServe
 from safetensors.torch import load
-from server import TorchServe
 from shared.faults import LARGE, LONG, QUICK, expected, the_worker, wait_until_computing
 
 pytestmark = pytest.mark.server

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 from shared.faults import LONG, QUICK, clients, expected, stopped, the_worker, wait_for_another_worker
 from shared.serving import post
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 from shared.bad_texts import BAD
 from shared.places import EXAMPLES
 from shared.serving import assert_refused, description, over_http, pids, post, post_at_once

@@ -9,8 +9,8 @@ import psutil
 import pytest
 from intgrads.archives.archiver import make_archive
 from intgrads.networks.family import Order
+from intgrads.serving.torchserve import TorchServe, free_ports
 from intgrads.settings import Settings
-from server import TorchServe, free_ports
 from shared.archives import TINY
 from shared.places import ROOT
 from shared.serving import description, pids, post

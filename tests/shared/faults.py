@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import requests
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 
 from shared.serving import pids, post
 from shared.toys import encoded, pixels

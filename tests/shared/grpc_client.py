@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClassesForFiles
 from grpc_tools import protoc
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 
 PACKAGE = "org.pytorch.serve.grpc.inference"
 SECONDS = 120

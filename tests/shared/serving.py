@@ -10,7 +10,7 @@ from typing import Any
 import requests
 import torch
 from intgrads.call import Call
-from server import TorchServe
+from intgrads.serving.torchserve import TorchServe
 
 
 def over_http(call: Call) -> dict[str, Any]:

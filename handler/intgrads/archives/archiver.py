@@ -26,15 +26,11 @@ from intgrads.baselines import EXAMPLES
 from intgrads.errors import CheckpointError
 from intgrads.networks import find_entry, usages
 from intgrads.networks.family import Order
+from intgrads.places import CONFIG, HANDLER, METRICS, MODEL_STORE, PACKAGE
 from intgrads.settings import Settings
 
-PACKAGE = Path(intgrads.__file__).parent
-IN_REPOSITORY = (PACKAGE.parent / "handler.py").is_file()
-HANDLER = (PACKAGE.parent if IN_REPOSITORY else PACKAGE) / "handler.py"
-"""TorchServe's side: beside the package in the repository, in it where it was installed from a wheel."""
-
-MODEL_STORE = (PACKAGE.parents[1] if IN_REPOSITORY else Path.cwd()) / "model_store"
-"""Where archives are written: in the repository, or where an installed package is run."""
+NOT_A_WORKERS = ("client", "command", "serving", CONFIG.name, METRICS.name)
+"""What of the package is of no use to a worker: it asks and starts servers."""
 
 ENCODING_SECONDS = 120
 """What TorchServe waits beyond the service's own limit before it takes a worker for dead."""
@@ -165,7 +161,7 @@ def make_archive(
         for note in write_archive(order, stage):
             print(f"{name}: {note}")
         # The weights of the demo's text network go into its own archives only.
-        left_out = shutil.ignore_patterns("__pycache__", "*.safetensors", HANDLER.name)
+        left_out = shutil.ignore_patterns("__pycache__", "*.safetensors", HANDLER.name, *NOT_A_WORKERS)
         shutil.copytree(PACKAGE, stage / "code" / "intgrads", ignore=left_out)
         if (stage / EXAMPLES).is_dir():
             # What lies in the folders that are named to the archiver, it puts at the archive's top.

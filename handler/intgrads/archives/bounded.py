@@ -6,7 +6,6 @@ expressions that never end, sizes in the billions, and what nobody has thought o
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import signal
@@ -67,17 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = SECONDS + SECONDS_OF_A_GIB * size // GIB
     # Of its own, so that nothing is left where it is ended in the midst.
     with tempfile.TemporaryDirectory(prefix="archive-") as temporary:
-        status = _ended(
+        status, interrupted = _ended(
             subprocess.Popen(
                 [sys.executable, "-c", WITHIN, str(memory), str(seconds), *arguments],
                 env={**os.environ, "TMPDIR": temporary},
             )
         )
-    if status >= 0:
-        return status
-    if status == -signal.SIGINT:
+    if status == -signal.SIGINT or (interrupted and status not in (0, 130)):
         print(INTERRUPTED, file=sys.stderr)
         return 130
+    if status >= 0:
+        return status
     if status in (-signal.SIGXCPU, -signal.SIGKILL):
         said = f"it was not done after {seconds} s of a processor's time"
     else:
@@ -92,11 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _ended(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process and return its exit status; it hears Ctrl-C itself, and clears up."""
+def _ended(process: subprocess.Popen[bytes]) -> tuple[int, bool]:
+    """Wait for a process; return its exit status, and whether Ctrl-C was heard: it hears that itself, and clears up."""
+    interrupted = False
     while True:
-        with contextlib.suppress(KeyboardInterrupt):
-            return process.wait()
+        try:
+            return process.wait(), interrupted
+        except KeyboardInterrupt:
+            interrupted = True
 
 
 if __name__ == "__main__":

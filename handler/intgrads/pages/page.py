@@ -1,4 +1,4 @@
-"""The page of one answer or several: one HTML file that asks for nothing outside, opened from anywhere.
+"""Pages: one HTML file each that asks for nothing outside, opened from anywhere.
 
 What a caller sent is escaped by the templates, or is data that the script reads as JSON. The policy in the page lets
 run the one script that is written here, and nothing else.
@@ -56,5 +56,38 @@ def page(model: str, answers: Sequence[Mapping[str, Any]]) -> str:
         _templates()
         .get_template("page.html")
         .render(model=model, answers=answers, style=style, script=script, policy=policy)
+    )
+    return rendered
+
+
+def result(drawing: str | None, figures: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
+    """Return what a notebook shows of an answer.
+
+    Parameters
+    ----------
+    drawing : str or None
+        A PNG in base64.
+    figures : sequence of (str, str)
+        Names and values.
+    warnings : sequence of str
+    """
+    shown: str = _templates().get_template("result.html").render(drawing=drawing, figures=figures, warnings=warnings)
+    return shown
+
+
+def still_page(model: str, drawing: str | None, figures: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
+    """Return the same as a page without a script."""
+    style, style_hash = _resource("page.css")
+    rendered: str = (
+        _templates()
+        .get_template("still.html")
+        .render(
+            model=model,
+            drawing=drawing,
+            figures=figures,
+            warnings=warnings,
+            style=style,
+            policy=f"default-src 'none'; style-src {style_hash}; img-src data:; base-uri 'none'; form-action 'none'",
+        )
     )
     return rendered

@@ -1,4 +1,4 @@
-"""Start, watch and stop a TorchServe of one's own: what the quickstart, the tests and the benchmarks share.
+"""Start, watch and stop a TorchServe of one's own: what the command, the quickstart, tests and benchmarks share.
 
 Every instance gets its own ports, logs and temporary directory; TorchServe keeps its process id and its workers'
 sockets in the latter, and two instances that share it stop each other.
@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,11 +22,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import java
 import psutil
 
-REPOSITORY = Path(__file__).parents[1]
+from intgrads.places import CONFIG, METRICS, MODEL_STORE
+from intgrads.serving import java
+
 PORTS = ("inference_address", "management_address", "metrics_address", "grpc_inference_port", "grpc_management_port")
+
+
+NAME = re.compile(r"[A-Za-z0-9_.-]+\.mar")
+"""What archives' files may be called: it stands in URLs and in TorchServe's configuration."""
 
 
 class ServerError(Exception):
@@ -81,7 +87,7 @@ class TorchServe:
         directory: Path,
         ports: Sequence[int],
         models: Sequence[str] = ("intgrads.mar",),
-        model_store: Path = REPOSITORY / "model_store",
+        model_store: Path = MODEL_STORE,
         properties: dict[str, str] | None = None,
     ) -> None:
         self.directory = directory
@@ -91,21 +97,25 @@ class TorchServe:
         self.management_url = f"http://127.0.0.1:{ports[1]}"
         self._properties = {
             "model_store": str(model_store),
-            "metrics_config": str(REPOSITORY / "metrics.yaml"),
+            "metrics_config": str(METRICS),
             **(properties or {}),
         }
         self._process_file = directory / "server.json"
+        # Kept short and outside the checkout: a worker's socket lives there, and its path may have 107 characters.
+        self._temporary = Path("/tmp") / f"intgrads-{os.getuid()}-{self.ports['inference_address']}"
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextlib.contextmanager
     def running_until_left(self, seconds: float = 180) -> Iterator[TorchServe]:
-        """Start the server, wait until it answers, and stop it at the end."""
-        self.start()
+        """Start the server, wait until its workers are READY, and stop it at the end."""
         try:
+            self.start()
             self.wait_until_ready(seconds)
             yield self
         finally:
-            self.stop()
+            # One that could not be started may have been refused for another of this directory, which is to go on.
+            if self._process is not None:
+                self.stop()
 
     # ------------------------------------------------------------------ start
     def start(self) -> None:
@@ -120,14 +130,15 @@ class TorchServe:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     raise ServerError(
-                        f"port {port} ({name}) is taken by another program; stop it, or take other ports: "
-                        "./quickstart.sh --port 9080"
+                        f"port {port} ({name}) is taken by another program; stop it, or take other ports, "
+                        "as --port 9080"
                     )
         for model in self.models:
+            if not NAME.fullmatch(model):
+                raise ServerError(f"{model} cannot be served: name it by letters, digits, -, _ and . alone, NAME.mar")
             if not Path(self._properties["model_store"], model).is_file():
                 raise ServerError(f"there is no {model} in {self._properties['model_store']}; run ./archive.sh")
-        # Kept short and outside the checkout: a worker's socket lives there, and its path may have 107 characters.
-        temporary = Path("/tmp") / f"intgrads-{os.getuid()}-{self.ports['inference_address']}"
+        temporary = self._temporary
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(mode=0o700)
         logs = self.directory / "logs"
@@ -150,8 +161,9 @@ class TorchServe:
         environment.pop("PYTHONPATH", None)
         environment.pop("TS_CONFIG_FILE", None)
         command = [
-            str(Path(sys.executable).parent / "torchserve"), "--start", "--foreground", "--ncs",
-            "--models", *self.models,
+            sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs",
+            # By the file's name, whatever it was called when it was made.
+            "--models", *(f"{model.removesuffix('.mar')}={model}" for model in self.models),
             "--ts-config", str(self._write_config()),
         ]  # fmt: skip
         with (logs / "console.log").open("wb") as console:
@@ -173,7 +185,7 @@ class TorchServe:
         self._process_file.write_text(json.dumps(state))
 
     def _write_config(self) -> Path:
-        text = (REPOSITORY / "config.properties").read_text()
+        text = CONFIG.read_text()
         for name, port in self.ports.items():
             value = f"http://127.0.0.1:{port}" if name.endswith("address") else str(port)
             text = re.sub(rf"(?m)^{name}=.*$", f"{name}={value}", text)
@@ -244,6 +256,9 @@ class TorchServe:
 
     def _launcher(self) -> psutil.Process | None:
         """Return the process that was started here, unless it has ended or its number has been given to another."""
+        if self._process is not None and self._process.poll() is None:
+            # Also where it was interrupted before it was noted.
+            return psutil.Process(self._process.pid)
         state = self._state()
         with contextlib.suppress(KeyError, psutil.Error):
             launcher = psutil.Process(state["pid"])
@@ -276,15 +291,17 @@ class TorchServe:
         if launcher is not None:
             with contextlib.suppress(psutil.Error):
                 processes = [launcher, *launcher.children(recursive=True)]
-        for process in processes:
-            with contextlib.suppress(psutil.Error):
-                process.terminate()
+            # They are a group of their own; one that the launcher starts meanwhile is in it as well.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(launcher.pid, signal.SIGTERM)
         _, alive = psutil.wait_procs(processes, timeout=15)
         for process in alive:
             process.kill()
+        temporary = self._state().get("temporary")
         if self._process is not None:
             self._process.wait()
-        with contextlib.suppress(KeyError):
-            shutil.rmtree(self._state()["temporary"], ignore_errors=True)
+            temporary = self._temporary
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
         self._process_file.unlink(missing_ok=True)
         return bool(processes)

@@ -1,5 +1,6 @@
 """A server that cannot start says why, shows the worker's own words, and leaves nothing behind."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -9,9 +10,10 @@ import psutil
 import pytest
 from intgrads.archives.archiver import make_archive
 from intgrads.networks.family import Order
+from intgrads.serving.torchserve import ServerError, TorchServe, free_ports
 from intgrads.settings import Settings
-from server import ServerError, TorchServe, free_ports
 from shared.archives import TINY, rewrite
+from shared.commands import processes_of
 from shared.places import ROOT
 
 
@@ -29,6 +31,37 @@ def test_a_port_that_is_taken_is_named(archive: Path) -> None:
     ports = free_ports(5)
     with socket.create_server(("127.0.0.1", ports[1])), pytest.raises(ServerError, match=f"{ports[1]}.*--port"):
         server(archive, ports).start()
+
+
+def test_one_that_cannot_start_leaves_its_directorys_server_alone(archive: Path) -> None:
+    one = server(archive)
+    one.directory.mkdir()
+    with (
+        socket.create_server(("127.0.0.1", one.ports["inference_address"])),
+        subprocess.Popen(["sleep", "60"]) as other,
+    ):
+        state = {"pid": other.pid, "created": psutil.Process(other.pid).create_time(), "temporary": str(one.directory)}
+        (one.directory / "server.json").write_text(json.dumps(state))
+        assert one.running()
+        with pytest.raises(ServerError, match="taken"), one.running_until_left():
+            pass
+        assert one.running()
+        other.kill()
+
+
+@pytest.mark.server
+def test_one_that_is_interrupted_before_it_is_noted_is_stopped(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        (one.directory / "server.json").touch()
+        raise KeyboardInterrupt
+
+    one = server(archive)
+    monkeypatch.setattr(json, "dumps", interrupt)
+    with pytest.raises(KeyboardInterrupt), one.running_until_left():
+        pass
+    assert not one.running()
+    assert processes_of(one.directory) == []
+    assert {path.name for path in one.directory.iterdir()} == {"logs", "config.properties"}
 
 
 def test_an_archive_that_is_missing_is_named(archive: Path) -> None:
@@ -59,8 +92,7 @@ def test_a_worker_that_dies_is_quoted_and_the_server_stops(archive: Path) -> Non
         assert broken.stop()
     assert not broken.running()
     assert not broken.stop()
-    left = [p for p in psutil.process_iter(["cmdline"]) if str(broken.directory) in " ".join(p.info["cmdline"] or [])]
-    assert not left
+    assert processes_of(broken.directory) == []
 
 
 def test_the_quickstart_refuses_a_port_that_does_not_exist() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-import ready
+from intgrads.serving.readiness import why_not
 
 
 class Other(BaseHTTPRequestHandler):
@@ -32,6 +32,6 @@ def address() -> Iterator[str]:
 @pytest.mark.parametrize("name", ["small", "two words", "a\nline", "../ping"])
 def test_another_program_is_told(address: str, said: bytes, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Other, "said", said)
-    reason = ready.why_not(ready.parser().parse_args([name, "--management", address]), name)
+    reason = why_not(address, name)
     assert reason is not None
     assert reason.startswith("the management API does not answer")

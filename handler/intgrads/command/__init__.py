@@ -1,0 +1,1 @@
+"""The command ``intgrads``: serve, archive, attribute, show, doctor."""

@@ -1,0 +1,178 @@
+"""``intgrads serve``: an archive, made where there is none, served until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from intgrads.archives import bounded
+from intgrads.command.said import ERR, Exit, Json, fail, tell, tell_json
+from intgrads.places import HERE, MODEL_STORE
+from intgrads.serving.archives import is_current, model_of
+from intgrads.serving.logs import NewLines
+from intgrads.serving.readiness import why_not
+from intgrads.serving.torchserve import PORTS, ServerError, TorchServe
+
+REQUEST = re.compile(r"MODEL_LOG - .*?request (\S+): (\{.*\})$")
+"""The line of the log that tells what became of a request."""
+
+MATTERS = re.compile(r"MODEL_LOG - .*\b(WARNING|ERROR|CRITICAL)\b|Backend worker process died|OutOfMemoryError")
+"""Other lines of the log that people want to see."""
+
+PATIENCE = 300
+"""Seconds that a network's loading may take, as archives tell TorchServe."""
+
+
+def serve(  # noqa: PLR0917
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="[MODEL]", help="A model as `intgrads archive` takes it, or an archive's file, NAME.mar."
+        ),
+    ] = "demo-image",
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="The model's checkpoint.")] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="The labels of its outputs.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the archive; may be repeated.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="The archive's name, and in its URL.")] = "intgrads",
+    port: Annotated[int, typer.Option(min=1, max=65536 - len(PORTS), help="The first of five ports in a row.")] = 8080,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers; by default as many as the archive says.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve an archive on this machine until Ctrl-C; make it first where there is none."""
+    given = [f"--weights={weights}"] * bool(weights) + [f"--labels={labels}"] * bool(labels)
+    given += [f"--set={pair}" for pair in setting or ()]
+    archive = archive_of(model, name, given)
+    directory = HERE / ".run" / f"serve-{port}"
+    server = TorchServe(directory, range(port, port + len(PORTS)), [archive.name], archive.parent.absolute())
+    stopped: list[int] = []
+    _on_signals(_interrupt)
+    try:
+        ERR.print(f"starting TorchServe on {server.url} (Ctrl-C stops it)")
+        with server.running_until_left(PATIENCE):
+            if workers is not None:
+                _scale(server, archive.stem, workers)
+            if reason := why_not(server.management_url, archive.stem, seconds=PATIENCE):
+                raise ServerError(f"{archive.stem} cannot answer: {reason}")
+            # From here on nothing is broken off: what is told is told whole, once.
+            _on_signals(lambda number, _: stopped.append(number))
+            _tell_ready(server, archive.stem, as_json)
+            answered = 0
+            for line in _lines(server, stopped):
+                answered += _tell_line(line, as_json)
+            if not stopped:
+                raise ServerError(f"TorchServe exited.\n{server.last_words()}")
+    except ServerError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        _tell_stopped("stopped before it was ready", 0, as_json)
+        raise typer.Exit(Exit.INTERRUPTED) from None
+    _tell_stopped(f"stopped after {answered} request{'s' * (answered != 1)}", answered, as_json)
+
+
+def _on_signals(handle: Callable[[int, FrameType | None], None]) -> None:
+    """Handle SIGTERM as Ctrl-C, and Ctrl-C also where a shell started this in the background and left it ignored."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, handle)
+
+
+def _interrupt(*_: int | FrameType | None) -> None:
+    """Interrupt, once: a second Ctrl-C must not leave the server behind."""
+    _on_signals(lambda *_: None)
+    raise KeyboardInterrupt
+
+
+def archive_of(model: str, name: str, given: list[str]) -> Path:
+    """Return the archive to serve, made where there is none or where it is older than the code."""
+    if model.endswith(".mar"):
+        if given:
+            raise typer.BadParameter("an archive has its weights, labels and settings; leave these options out")
+        return Path(model)
+    archive = MODEL_STORE / f"{name}.mar"
+    held = model_of(archive)
+    if held not in (None, model):
+        fail(
+            f"{archive.parent.name}/{archive.name} holds {held}, not {model}; choose another --name, or serve it: "
+            f"intgrads serve {archive}"
+        )
+    if given or not is_current(archive):
+        ERR.print(f"making {archive.parent.name}/{archive.name}")
+        status = bounded.main([model, f"--name={name}", *given])
+        if status == Exit.INTERRUPTED:
+            raise typer.Exit(Exit.INTERRUPTED)
+        if status:
+            fail("no archive, nothing to serve (the reason stands above)")
+    return archive
+
+
+def _scale(server: TorchServe, name: str, workers: int) -> None:
+    url = f"{server.management_url}/models/{name}"
+    asked: dict[str, int | str] = {"min_worker": workers, "max_worker": workers, "synchronous": "true"}
+    try:
+        reply = httpx.put(url, params=asked, timeout=PATIENCE)
+    except httpx.HTTPError as error:
+        raise ServerError(f"the workers could not be started: {error}") from None
+    if reply.status_code != httpx.codes.OK:
+        raise ServerError(f"{workers} workers could not be started: {reply.text.strip()}\n{server.last_words()}")
+
+
+def _lines(server: TorchServe, stopped: list[int]) -> Iterator[str]:
+    """Yield the lines that the server has written into its logs and writes, until it ends or is to be stopped."""
+    logs = {name: NewLines(server.directory / "logs" / name) for name in ("model_log.log", "ts_log.log")}
+    while server.running() and not stopped:
+        for name, log in logs.items():
+            # TorchServe's own log repeats what the workers say.
+            yield from (line for line in log.read() if name == "model_log.log" or "MODEL_LOG" not in line)
+        time.sleep(0.3)
+
+
+# ---------------------------------------------------------------------- what is said
+def _tell_ready(server: TorchServe, name: str, as_json: bool) -> None:
+    if as_json:
+        tell_json(event="ready", url=server.url, name=name, logs=str(server.directory / "logs"))
+    else:
+        tell(f"{name} is ready: {server.url}/predictions/{name}", "green")
+        tell(f"  intgrads attribute FILE --server {server.url} --name {name}")
+        tell(f"  logs are in {server.directory / 'logs'}")
+
+
+def _tell_line(line: str, as_json: bool) -> int:
+    """Tell a line of the log if it matters; return how many requests it tells of."""
+    found = REQUEST.search(line)
+    if not found:
+        if MATTERS.search(line):
+            tell(line, "yellow", ERR)
+        return 0
+    account: dict[str, Any] = json.loads(found[2])
+    if as_json:
+        tell_json(event="request", id=found[1], **account)
+    else:
+        error = account["attribution_error"]
+        parts = [
+            f"{account['seconds']:.1f} s",
+            f"{account['evaluations']} evaluations" if account["evaluations"] else "",
+            f"error of the map {error:.1%}" if error is not None else "",
+            f"{account['size'] / 2**20:.1f} MB of {account['format']}" if account["format"] else "",
+        ]
+        style = None if account["outcome"] == "answered" else "yellow"
+        tell(f"{time.strftime('%H:%M:%S')}  {account['outcome']}: {', '.join(filter(None, parts))}", style)
+    return 1
+
+
+def _tell_stopped(said: str, answered: int, as_json: bool) -> None:
+    if as_json:
+        tell_json(event="stopped", requests=answered)
+    else:
+        tell(said)
