@@ -63,6 +63,8 @@ NOT_RUN = {
     "intgrads show cat.attribution.png": SHOW,
     "intgrads show answers/cat.attribution.safetensors": SHOW,
     "intgrads show answers/cat.attribution.safetensors --out cat.html": SHOW,
+    "pip install 'intgrads[app]'": "installs; run_tests.sh has it",
+    "intgrads app": "needs port 7860; test_app_in_a_browser.py opens it at a free one",
     "intgrads doctor": "looks at the ports that a developer may be using; test_doctor.py has it look at others",
     "torchserve --stop --foreground": "stops the server that a developer may be using",
     "curl -X PUT 'http://127.0.0.1:8081/models/intgrads?min_worker=2&synchronous=true' -o workers.json": "would change "

@@ -79,7 +79,7 @@ def test_pictures_for_people(torchserve: TorchServe) -> None:
     png = post(torchserve, "shapes", data=PNG, headers={"Content-Type": "image/png", "Accept": "image/png"})
     assert Image.open(io.BytesIO(png.content)).size == (320, 320)
     page = post(torchserve, "shapes", data=PNG, headers={"Content-Type": "image/png", "Accept": "text/html"})
-    assert "the objects that were found" in page.text
+    assert "The objects that were found" in page.text
 
 
 def test_a_classifier_beside_a_tensormask(torchserve: TorchServe) -> None:
