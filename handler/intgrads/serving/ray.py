@@ -1,0 +1,289 @@
+"""Ray Serve: archives behind the same URLs as TorchServe's, on one machine or on a cluster.
+
+Each archive is an application of its own at ``/predictions/NAME``, with replicas that come and go with the load; beside
+them one answers ``/ping`` and ``/ready``, and for names that there are not. The service is the same, and so are fields,
+formats, errors and bytes. What TorchServe gets wrong is right here: fields in a query are read, a malformed form and a
+body that is too large are told in JSON, and an archive that cannot be loaded says so at once.
+
+Needs the extra ``ray``. https://docs.ray.io/en/latest/serve/index.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ray import serve
+from starlette.datastructures import Headers
+from starlette.formparsers import FormParser, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from intgrads.call import Call, Reply
+from intgrads.errors import RequestError, said
+from intgrads.serving.served import Served
+from intgrads.serving.unpacked import unpacked
+from intgrads.speed.devices import exact_products
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+    from intgrads.service import Service
+
+logger = logging.getLogger("ray.serve")
+
+MOST_BYTES = 100 * 2**20
+"""Of a request's body, as in config.properties."""
+
+PIECE = 4 * 2**20
+"""Bytes of one piece of an answer."""
+
+
+class Attributions:
+    """A replica: an archive, loaded, and what is asked of it, in batches as the archive says.
+
+    Parameters
+    ----------
+    archive : str
+        The path of NAME.mar.
+    name : str
+        What it is called in its URL.
+    cpus : float
+        Cores that it has.
+    """
+
+    def __init__(self, archive: str, name: str, cpus: float) -> None:
+        self.service: Service[Any] | None = None
+        self.failure = ""
+        exact_products()
+        # A failure is kept and told: Ray would try again for ever, and clients would wait for it.
+        try:
+            from intgrads.service import Service
+
+            directory, config = unpacked(Path(archive))
+            device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+            self.service = Service.load(directory, device, lambda: sharing(cpus), served_as=name)
+            batches: Any = self.answers
+            batches.set_max_batch_size(int(config.get("batchSize", 1)))
+            batches.set_batch_wait_timeout_s(int(config.get("maxBatchDelay", 50)) / 1000)
+            logger.info("%s is ready on %s", name, device)
+        except Exception as error:
+            logger.exception("the archive could not be loaded")
+            self.failure = said(error)
+
+    def ready(self) -> str:
+        """Return why it cannot answer; nothing where it can."""
+        return self.failure
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer a request."""
+        try:
+            call = await to_call(request)
+        except RequestError as error:
+            return response(Reply.of_error(error))
+        if self.service is None:
+            message = f"the model failed to load ({self.failure}); mend the archive or its environment and restart"
+            return response(Reply.of_error(RequestError(message, kind="ModelNotLoaded")))
+        if request.headers.get("describe") == "True" and call.body is None and call.form is None:
+            return JSONResponse(self.service.describe())
+        reply: Reply = await self.answers(call)
+        logger.info("request: %s", json.dumps(asdict(reply.account)))
+        return response(reply)
+
+    @serve.batch(max_batch_size=1)
+    async def answers(self, calls: list[Call]) -> list[Reply]:
+        """Answer a batch."""
+        assert self.service is not None
+        replies = await asyncio.to_thread(self.service.answer, calls)
+        self.service.give_back_memory()
+        return replies
+
+
+class Front:
+    """What is not about one archive: whether they can answer, and names that there are not.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the archives.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer ``/ping`` and ``/ready``, and anything else by what there is."""
+        if request.url.path == "/ping":
+            return JSONResponse({"status": "Healthy"})
+        if request.url.path == "/ready":
+            states = {name: await self._state(name) for name in self.names}
+            return JSONResponse(states, 200 if all(state == "ready" for state in states.values()) else 503)
+        if request.url.path.rstrip("/") in [f"/predictions/{name}" for name in self.names]:
+            # Its own application would have answered.
+            error = RequestError("this archive is not deployed; see `serve status`", kind="ModelNotLoaded")
+            return response(Reply.of_error(error))
+        message = (
+            f"there is no {request.url.path}; there are {', '.join(f'/predictions/{name}' for name in self.names)}"
+        )
+        body = {"code": 404, "type": "ModelNotFoundException", "message": message, "field": None}
+        return JSONResponse(body, 404)
+
+    async def _state(self, name: str) -> str:
+        try:
+            failure = await asyncio.wait_for(serve.get_app_handle(name).ready.remote(), 5)
+        except Exception as error:
+            return f"not ready: {type(error).__name__}"
+        return f"failed: {failure}" if failure else "ready"
+
+
+def sharing(cpus: float) -> int:
+    """Return how many processes share this machine's cores with one that has some of them, itself among them."""
+    return max(1, round((os.cpu_count() or 1) / max(cpus, 0.5)))
+
+
+async def to_call(request: Request) -> Call:
+    """Return a request as it came over HTTP as any server would.
+
+    Raises
+    ------
+    RequestError
+        If its body is too large, a form is malformed, or a field comes twice.
+    """
+    content_type, accept = (request.headers.get(name, "").lower() for name in ("content-type", "accept"))
+    query = dict(request.query_params)
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > MOST_BYTES:
+        raise _too_large()
+    if content_type.startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
+        form = await _form(request)
+        return Call(form=_together(form, query) or None, content_type=content_type, accept=accept)
+    body = await _body(request)
+    if not query or not body:
+        return Call(body=body or None, form=query or None, content_type=content_type, accept=accept)
+    if "json" in content_type or body.lstrip()[:1] == b"{":
+        try:
+            content = json.loads(body)
+        except ValueError:
+            content = None  # told by whoever reads it
+        whole = _together(content, query) if isinstance(content, dict) else body
+        return Call(body=whole, content_type=content_type, accept=accept)
+    return Call(form=_together({"data": body}, query), content_type=content_type, accept=accept)
+
+
+def _together(fields: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+    for name in query:
+        if name in fields:
+            raise RequestError("came twice, in the address and in the body; send it once", name)
+    return {**fields, **query}
+
+
+async def _body(request: Request) -> bytes:
+    pieces, size = [], 0
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > MOST_BYTES:
+                raise _too_large()
+            pieces.append(piece)
+    except ClientDisconnect:
+        raise RequestError("the request broke off") from None
+    return b"".join(pieces)
+
+
+async def _form(request: Request) -> dict[str, bytes | str]:
+    """Return the parts of a form, as bytes: whoever reads them tells what is no text."""
+    content_type = request.headers["content-type"]
+    try:
+        if content_type.lower().startswith("multipart/"):
+            # Starlette decodes parts, and guesses where they are no UTF-8. In Latin-1 each letter is a byte.
+            headers = Headers({"content-type": f"{content_type}; charset=latin-1"})
+            form = await MultiPartParser(headers, request.stream(), max_part_size=MOST_BYTES).parse()
+        else:
+            form = await FormParser(request.headers, request.stream()).parse()
+    except RequestError:
+        raise
+    except Exception as error:
+        # Starlette tells by several types; whatever it was, the caller sent it.
+        detail = getattr(error, "message", None) or str(error) or type(error).__name__
+        raise RequestError(f"the form cannot be read ({detail}); send it as `curl -F` does") from None
+    parts: dict[str, bytes | str] = {}
+    for name, value in form.multi_items():
+        named = name.encode("latin-1", "replace").decode("utf-8", "replace")
+        if named in parts:
+            raise RequestError("came twice; send it once", named)
+        parts[named] = value.encode("latin-1", "replace") if isinstance(value, str) else await value.read()
+    return parts
+
+
+def _too_large() -> RequestError:
+    return RequestError(
+        f"the request is larger than {MOST_BYTES // 2**20} MiB, the most that is taken; send a smaller picture",
+        kind="PictureTooLarge",
+    )
+
+
+def response(reply: Reply) -> Response:
+    """Return a reply as it leaves over HTTP, a large one in pieces."""
+    if sum(map(len, reply.body)) <= PIECE:
+        body = b"".join(reply.body)
+        return Response(body, reply.status, headers=reply.headers, media_type=reply.content_type)
+
+    async def pieces() -> Any:
+        for part in reply.body:
+            for start in range(0, len(part), PIECE):
+                yield part[start : start + PIECE]
+
+    return StreamingResponse(pieces(), reply.status, headers=reply.headers, media_type=reply.content_type)
+
+
+def build(arguments: Mapping[str, Any]) -> Application:
+    """Return the application of an archive, given what a :class:`.Served` has.
+
+    ``import_path`` of a configuration file names it.
+    """
+    args = Served.model_validate(arguments)
+    most = args.most_replicas or args.replicas
+    scaling: dict[str, Any] = (
+        {"num_replicas": args.replicas}
+        if most == args.replicas
+        else {"autoscaling_config": {"min_replicas": args.replicas, "max_replicas": max(most, args.replicas)}}
+    )
+    resources = {"num_cpus": args.cpus, "num_gpus": args.gpus}
+    deployment: Any = serve.deployment(ray_actor_options=resources, max_ongoing_requests=100, **scaling)(Attributions)
+    application: Application = deployment.bind(args.archive, args.called, args.cpus)
+    return application
+
+
+def front(args: Mapping[str, Any]) -> Application:
+    """Return the application that answers what is not about one archive; ``names`` are the archives'."""
+    deployment: Any = serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0})(Front)
+    application: Application = deployment.bind(list(args["names"]))
+    return application
+
+
+def run(archives: Sequence[Served], *, host: str, port: int, address: str | None = None) -> None:
+    """Serve archives, on this machine or on the cluster at an address; return when all have loaded or failed."""
+    import ray
+
+    # Ray tells its makers who uses it, unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    serve.start(http_options={"host": host, "port": port})
+    for one in archives:
+        serve.run(build(one.model_dump()), name=one.called, route_prefix=f"/predictions/{one.called}")
+    serve.run(front({"names": [one.called for one in archives]}), name="front", route_prefix="/")
+
+
+def stop() -> None:
+    """Stop serving, and Ray where :func:`run` started it."""
+    import ray
+
+    serve.shutdown()
+    ray.shutdown()
