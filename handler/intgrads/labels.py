@@ -86,7 +86,8 @@ class Labels:
                     f"{len(found)} classes are called {target!r}; send one of the indices {indices}", field
                 )
             if not re.fullmatch(r"\s*-?[0-9]{1,12}\s*", target):
-                raise RequestError(f"unknown label {_short(target)!r}; {self._suggest(target)}", field)
+                several = '; several are sent as JSON, ["a", "b"]' if "," in target else ""
+                raise RequestError(f"unknown label {_short(target)!r}; {self._suggest(target)}{several}", field)
             target = int(target)
         if not 0 <= target < len(self):
             raise RequestError(

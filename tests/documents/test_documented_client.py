@@ -37,7 +37,7 @@ def test_the_pages_lines_do_what_it_says(
     assert said.count("<Result of demo-image: ") == 4
     assert "400 BadRequest target_class unknown label" in said
     assert places["page"].startswith(b"<!DOCTYPE html")
-    assert {path.name for path in here.iterdir()} == {"examples", "cat.safetensors", "cat.html", "cat.pdf"}
+    assert {path.name for path in here.iterdir()} == {"examples", "cat.safetensors", "tabby.html", "cat.pdf"}
     assert asyncio.iscoroutinefunction(places["main"])
 
 
@@ -45,4 +45,4 @@ def test_the_pages_lines_do_what_it_says(
 def test_the_readmes_lines_do_what_it_says(torchserve: TorchServe, here: Path) -> None:
     result = run(ROOT / "README.md", torchserve, "intgrads.client")["result"]
     assert result.attribution_error <= 0.02
-    assert (here / "cat.html").is_file()
+    assert (here / "tabby.html").is_file()

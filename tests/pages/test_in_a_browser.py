@@ -96,12 +96,14 @@ def test_a_map_is_painted_blue_where_it_is_above_zero_and_a_contour_holds_its_sh
         assert page.locator(".panel .frame").first.get_attribute("d")
         page.locator("[value=magnitude]").check()
         assert page.locator(".picture .ticks").inner_text().startswith("0\n")
+        assert "Bright: moved the output much" in page.locator(".picture .meaning").inner_text()
 
 
 def test_the_path_ends_at_the_integral(browser: Browser, tmp_path: Path) -> None:
     told = figures(**PICTURE)
     with opened(browser, tmp_path, answered(**PICTURE, format="html")) as page:
         said = page.locator(".path .told")
+        page.locator("[name=alpha]").fill("11")
         total = told["difference"][0] + told["convergence_delta"][0]
         assert number(said.inner_text().split("accumulated so far ")[1].split(" of ")[0]) == pytest.approx(
             total, rel=6e-3

@@ -96,7 +96,9 @@ def _headline(integral: Integral) -> str:
 def _facts(integral: Integral) -> list[tuple[str, str]]:
     asked = integral.baseline if isinstance(integral.baseline, str) else ", ".join(integral.baseline)
     rule = integral.method if integral.tolerance is None else f"refined to a tolerance of {integral.tolerance:g}"
+    top = [f"{one.label} {one.logit if one.probability is None else one.probability:.3g}" for one in integral.top]
     return [
+        ("largest outputs" if integral.top[0].probability is None else "most probable", "; ".join(top)),
         ("baseline x′", asked),
         ("nodes", f"{integral.n_steps}, {rule}"),
         ("evaluations of the network", str(integral.evaluations)),
@@ -279,6 +281,8 @@ def _path(attribution: Attribution) -> dict[str, Any] | None:
         "frames": [packed_frames(shown.along[t].reshape(len(shown.alphas), -1)) for t in range(targets)],
         "slopes": shown.along.reshape(targets, len(shown.alphas), -1).sum(-1).tolist(),
         "first_of": len(attribution.each),
+        # Where the slider stands at first: where the most is added.
+        "steepest": int(np.abs(shown.along[0].reshape(len(shown.alphas), -1).sum(1) * shown.step_sizes).argmax()),
     }
 
 

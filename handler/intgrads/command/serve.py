@@ -156,11 +156,14 @@ def _scale(server: TorchServe, name: str, workers: int) -> None:
 def _lines(server: TorchServe, stopped: list[int]) -> Iterator[str]:
     """Yield the lines that the server has written into its logs and writes, until it ends or is to be stopped."""
     logs = {name: NewLines(server.directory / "logs" / name) for name in ("model_log.log", "ts_log.log")}
-    while server.running() and not stopped:
+    over = False
+    while not over:
+        # Read once more after the end: a line is written a moment after its answer has left.
+        over = bool(stopped) or not server.running()
+        time.sleep(0.3)
         for name, log in logs.items():
             # TorchServe's own log repeats what the workers say.
             yield from (line for line in log.read() if name == "model_log.log" or "MODEL_LOG" not in line)
-        time.sleep(0.3)
 
 
 # ---------------------------------------------------------------------- what is said

@@ -44,7 +44,7 @@ def most_held(size: int) -> int:
     return max(LEAST_HELD, HELD_BYTES // (4 * size))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Attribution:
     """What an integral gives, for T targets and n nodes. All tensors are float32 and on the CPU.
 
@@ -108,6 +108,15 @@ class Attribution:
     tolerance: float
     each: tuple[Attribution, ...] = ()
     profile: Profile | None = None
+
+    def __repr__(self) -> str:
+        """Return the figures in one line."""
+        told = (
+            f"target {target}: f(x) − f(x′) {difference:.4g}, error of the map {error:.2g}"
+            for target, difference, error in zip(self.targets, self.difference, self.attribution_error, strict=True)
+        )
+        shape = tuple(self.integrated_gradients.shape[1:])
+        return f"<Attribution of {shape}, {self.evaluations} evaluations; {'; '.join(told)}>"
 
     def plot(self, names: Sequence[str] | None = None) -> Figure:
         """Draw it by matplotlib: blue raised the output, red lowered it.

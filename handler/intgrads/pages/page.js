@@ -1,6 +1,5 @@
 "use strict";
-// What a page does: paints maps, tells the values under the pointer, moves along the path, ranks groups.
-// Everything it shows is in the page; it asks for nothing. One `answer` is an <article> and the JSON at its end.
+// What a page does: paints maps, tells values, moves along the path, ranks groups. One answer is an <article> and its JSON.
 
 const SVG = "http://www.w3.org/2000/svg";
 const one = (root, selector) => root.querySelector(selector);
@@ -54,7 +53,6 @@ function colour(ladder, part) {
   return ladder[low].map((from, k) => Math.round(from + (ladder[low + 1][k] - from) * (place - low)));
 }
 const rgb = (channels) => `rgb(${channels.join(" ")})`;
-// On a word the colour lies over the paper, which is dark in the dark: deep where the score is large.
 const wash = (part, way = part >= 0 ? "up" : "down") => `rgb(var(--${way}) / ${(0.62 * Math.min(Math.abs(part), 1)).toFixed(3)})`;
 
 function paint(canvas, values, shape, scale, view, opacity, colours) {
@@ -93,20 +91,20 @@ function pictures(article, data) {
   const sigma = data.smoothing * Math.max(...data.shape);
   const maps = data.maps.map((of) => Object.fromEntries(Object.entries(of).map(([name, map]) => {
     const exact = unpack(map);
-    return [name, { exact, smooth: smooth(exact, data.shape, sigma) }];
+    return [name, { exact, smooth: smooth(exact, data.shape, sigma), size: smooth(exact.map(Math.abs), data.shape, sigma) }];
   })));
-  const scale = percentile(maps.map((of) => of.attribution.smooth), data.percentile);
+  const scales = Object.fromEntries(["smooth", "size"].map((kind) => [kind, percentile(maps.map((of) => of.attribution[kind]), data.percentile)]));
   const control = (name) => one(section, `[name="${name}"]`);
   const view = () => one(section, "input[type=radio]:checked").value;
   const mapOf = (panel) => {
     const quantity = control("quantity")?.value ?? "attribution";
     if (!panel.matches(".difference")) return maps[Number(one(panel, "canvas").parentNode.dataset.target)][quantity];
     const [first, second] = ["first", "second"].map((name) => maps[Number(one(panel, `[name=${name}]`).value)][quantity]);
-    return { exact: first.exact.map((x, k) => x - second.exact[k]), smooth: first.smooth.map((x, k) => x - second.smooth[k]) };
+    return Object.fromEntries(Object.keys(first).map((kind) => [kind, first[kind].map((x, k) => x - second[kind][k])]));
   };
 
   function draw() {
-    const share = Number(control("contour").value) / 100, areas = [];
+    const share = Number(control("contour").value) / 100, areas = [], kind = view() === "magnitude" ? "size" : "smooth", scale = scales[kind];
     for (const panel of panels) {
       const stage = one(panel, ".stage"), map = mapOf(panel);
       stage.classList.toggle("over", view() === "overlay");
@@ -114,7 +112,7 @@ function pictures(article, data) {
       stage.classList.toggle("crops", data.seen[0] > 0 || data.seen[1] > 0 || data.seen[0] + data.seen[2] < 1 || data.seen[1] + data.seen[3] < 1);
       one(stage, "canvas").classList.toggle("squares", Math.max(...data.shape) <= 64);
       placeCanvas(one(stage, "canvas"), data.seen);
-      paint(one(stage, "canvas"), map.smooth, data.shape, scale, view(), Number(control("opacity").value) / 100, data.colours);
+      paint(one(stage, "canvas"), map[kind], data.shape, scale, view(), Number(control("opacity").value) / 100, data.colours);
       areas.push(contour(one(stage, ".frame"), map.smooth, share));
     }
     one(section, ".area").textContent = share
@@ -123,10 +121,10 @@ function pictures(article, data) {
     scaleBar(section, scale, data.colours, view() === "magnitude");
     one(section, ".meaning").textContent =
       (view() === "magnitude" ? "Bright: moved the output much, whichever way. " : "Blue raised the output, red lowered it. ") +
-      `The numbers are of one pixel, in the output’s units, smoothed over ${told(sigma)} pixels; what is beyond ${told(scale)} has the last colour. All maps have this one scale.`;
+      `The numbers are of one pixel, in the output’s units, smoothed over ${told(sigma)} pixels; what is beyond ${told(scale)} has the last colour. All maps have this one scale. Neighbouring pixels often have opposite signs and cancel: the colours show what is left.`;
     one(section, ".balance").textContent = maps.map((of, t) => {
       const up = sum(Array.from(of.attribution.exact, (x) => Math.max(x, 0))), down = sum(Array.from(of.attribution.exact, (x) => Math.min(x, 0)));
-      return `${data.titles[t]}: pixels raised the output by ${signed(up)} and lowered it by ${signed(down)}, ${signed(up + down)} in all.`;
+      return `${data.titles[t]}: pixels raised the output by ${signed(up)} and lowered it by ${signed(down)}, which leaves ${signed(up + down)}.`;
     }).join(" ");
   }
 
@@ -154,7 +152,7 @@ function pictures(article, data) {
     const map = mapOf(panel), [row, column] = at, k = row * data.shape[1] + column;
     const x = (data.seen[0] + ((column + 0.5) / data.shape[1]) * data.seen[2]) * data.size[0];
     const y = (data.seen[1] + ((row + 0.5) / data.shape[0]) * data.seen[3]) * data.size[1];
-    one(panel, ".told").textContent = `x ${Math.floor(x)}, y ${Math.floor(y)} of the picture: ${signed(map.exact[k])}; smoothed ${signed(map.smooth[k])}`;
+    one(panel, ".told").textContent = `x ${Math.floor(x)}, y ${Math.floor(y)} of the picture: ${signed(map.exact[k])}; with its neighbours, smoothed ${signed(map.smooth[k])}`;
   }
   for (const panel of panels) {
     const stage = one(panel, ".stage");
@@ -248,10 +246,11 @@ function rove(root, tell) {
   });
 }
 
-// The scores in the order of the words: the whole of a long text at a glance, and the way to any place of it.
+// The scores in the order of the words: a long text at a glance.
 function strip(svg, of, scale, go) {
   const count = of.words.length;
   svg.setAttribute("viewBox", `0 0 ${Math.max(count, 1)} 2`);
+  scale = Math.max(scale, ...of.words.map((value, k) => Math.abs(value) + (of.words_error[k] ?? 0)));
   const height = (value) => clamp(Math.abs(value) / (scale || 1), 0, 1);
   of.words.forEach((value, k) => {
     svg.append(drawn("rect", { x: k + 0.1, width: 0.8, y: value > 0 ? 1 - height(value) : 1, height: height(value), class: value > 0 ? "up" : "down" }));
@@ -284,7 +283,7 @@ function path(article, data) {
     if (!shown.has(t)) {
       const gradients = seen(each[t].gradients), running = seen(each[t].running);
       const most = (frames) => (picture ? percentile(frames, 99.5) : Math.max(...frames.flat().map(Math.abs)));
-      shown.set(t, { gradients, running, ofGradients: most(gradients), ofRunning: most(running) });
+      shown.set(t, { gradients, running, ofGradients: gradients.map((one) => most([one])), ofRunning: most(running) });
     }
     return shown.get(t);
   };
@@ -318,7 +317,8 @@ function path(article, data) {
     const said = `α = ${told(alphas[k])}: f = ${told(f)}, its slope ${signed(data.path.slopes[t][k])}, weight ${told(weights[k])}; accumulated so far ${signed(soFar)} of ${signed(total)}${many}`;
     one(section, ".told").textContent = said;
     slider.setAttribute("aria-valuetext", said);
-    const parts = [[frames.gradients[k], frames.ofGradients], [frames.running[k], frames.ofRunning]];
+    const parts = [[frames.gradients[k], frames.ofGradients[k]], [frames.running[k], frames.ofRunning]];
+    all(section, ".deepest").forEach((caption, place) => (caption.textContent = `; deepest colour: ±${told(parts[place][1])}`));
     if (!picture) return all(section, ".words").forEach((words, place) => washAll(words, ".word", "word", ...parts[place]));
     all(section, ".stage").forEach((stage, place) => {
       const block = Math.ceil(Math.max(...data.shape) / Math.max(...shape)), [x, y, width, height] = data.seen, canvas = one(stage, "canvas");
