@@ -419,7 +419,7 @@ def _remedy(target: Target, integral: Integral, expected: Callable[[float], int]
         tolerance = next((one for one in TOLERANCES if one < wanted), TOLERANCES[-1])
         return (
             "that from each baseline has, and parts of them cancel in the mean; "
-            f"tolerance={tolerance:g} would take about {_round(expected(tolerance))} evaluations for each baseline"
+            f"tolerance={tolerance:g} would take {_round(expected(tolerance))} evaluations or more for each baseline"
         )
     if integral.tolerance is not None:
         if integral.evaluations_of_one >= most_evaluations:
@@ -438,7 +438,7 @@ def _remedy(target: Target, integral: Integral, expected: Callable[[float], int]
         )
     more = f", more than max_evaluations={integral.evaluations_of_one}" if integral.tolerance is not None else ""
     of_one = " for each baseline" if integral.baselines else ""
-    return f"tolerance={tolerance:g} would take about {_round(evaluations)} evaluations{of_one}{more}"
+    return f"tolerance={tolerance:g} would take {_round(evaluations)} evaluations or more{of_one}{more}"
 
 
 def _round(count: int) -> int:
