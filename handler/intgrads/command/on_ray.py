@@ -11,7 +11,6 @@ import typer
 import yaml
 
 from intgrads.command.said import ERR, Exit, fail, tell, tell_json
-from intgrads.serving.served import Served, configuration
 
 HOST = "127.0.0.1"
 
@@ -38,6 +37,9 @@ def serve_on_ray(
     as_json: bool,
 ) -> None:
     """Serve an archive by Ray Serve, or write a configuration that does."""
+    # Not before it is needed: other commands start at once.
+    from intgrads.serving.served import Served, configuration
+
     served = Served(
         archive=str(archive.absolute()),
         replicas=workers.fewest,
