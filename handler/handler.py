@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from http import HTTPStatus
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
-from intgrads.call import Account, Call, Limit, Reply
-from intgrads.errors import RequestError, said
+from intgrads.call import Account, Call, Limit, Reply, pieces
+from intgrads.errors import said
 from intgrads.speed.devices import exact_products
 from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.metrics.dimension import Dimension
@@ -36,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 # Importing BaseHandler turned tensor cores on for products as well.
 exact_products()
-
-PIECE = 4 * 1024 * 1024
-"""Bytes of one piece of an answer. One buffer of 300 MB takes TorchServe 20 s, the same in pieces 2 s."""
 
 GRPC = Limit(4 * 1024 * 1024, "gRPC carries 4 MB; ask over HTTP, or for fewer `fields`, or for `format` json")
 """gRPC's own default limit for a message. Nothing can be sent in pieces there: one hangs the worker for good."""
@@ -116,8 +113,7 @@ class IntgradsHandler(BaseHandler):  # type: ignore[misc]
     def postprocess(self, data: Batch | None) -> list[Any]:
         """Encode the answers and send them, all pieces but the last of each right away."""
         if self.service is None or data is None:
-            message = f"the model failed to load ({self.failure}); mend the archive or its environment and restart"
-            replies = [Reply.of_error(RequestError(message, kind="ModelNotLoaded"))] * len(self._rows)
+            replies = [Reply.not_loaded(self.failure)] * len(self._rows)
         else:
             replies = self.service.replies(data)
         for i, reply in enumerate(replies):
@@ -197,17 +193,6 @@ def by_grpc(headers: Mapping[str, Any]) -> bool:
     What stands beside them is TorchServe's account of each part.
     """
     return not any(isinstance(value, str) for value in headers.values())
-
-
-def pieces(body: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut a body into pieces of :data:`PIECE` bytes at most; at least one."""
-    empty = True
-    for part in body:
-        for start in range(0, len(part), PIECE):
-            empty = False
-            yield part[start : start + PIECE]
-    if empty:
-        yield b""
 
 
 def device_of(gpu_id: int | None) -> torch.device:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import timm
 import torch
@@ -19,6 +20,9 @@ from intgrads.settings import Settings
 from shared.archives import TINY, rewrite
 from shared.detections import KINDS, SHAPES, SHAPES_CONFIG
 from shared.networks import BIT_SMALL, LANET_SMALL, name_small_members, random_bit, random_lanet
+from shared.texts import bert_service
+from shared.toys import small_service
+from shared.transports import serving
 
 for others in ("ts.torch_handler.base_handler", "detectron2.modeling"):
     with warnings.catch_warnings(), contextlib.suppress(ImportError):
@@ -36,6 +40,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"state_dict": timm.create_model(TINY, num_classes=3).state_dict()}, folder / "w.pth")
     (folder / "labels.txt").write_text("cat\ndog\nhorse\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def pictures() -> httpx.MockTransport:
+    """Return what stands for a server of small pictures, where a client is tested."""
+    return serving(small_service())
+
+
+@pytest.fixture(scope="session")
+def texts() -> httpx.MockTransport:
+    """Return what stands for a server of texts."""
+    return serving(bert_service())
 
 
 @pytest.fixture

@@ -12,21 +12,9 @@ import pytest
 import torch
 from intgrads.client import AsyncClient, Client, RefusedError, Result
 from shared.commands import replying
-from shared.texts import bert_service
-from shared.toys import encoded, pixels, small_service
-from shared.transports import serving
+from shared.toys import encoded, pixels
 
 PICTURE = encoded(pixels(13, 17))
-
-
-@pytest.fixture(scope="module")
-def pictures() -> httpx.MockTransport:
-    return serving(small_service())
-
-
-@pytest.fixture(scope="module")
-def texts() -> httpx.MockTransport:
-    return serving(bert_service())
 
 
 def assert_same(result: Result, other: Result) -> None:

@@ -17,22 +17,11 @@ from intgrads.client import Client
 from intgrads.command.main import app
 from safetensors.numpy import save
 from shared.texts import bert_service
-from shared.toys import encoded, json_call, pixels, small_service
-from shared.transports import serving
+from shared.toys import encoded, json_call, pixels
 from typer.testing import CliRunner
 from typer.testing import Result as Said
 
 FORMATS = ("gzip", "safetensors", "npz", "json")
-
-
-@pytest.fixture(scope="module")
-def pictures() -> httpx.MockTransport:
-    return serving(small_service())
-
-
-@pytest.fixture(scope="module")
-def texts() -> httpx.MockTransport:
-    return serving(bert_service())
 
 
 @pytest.fixture

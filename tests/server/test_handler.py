@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from intgrads.call import PIECE, pieces
 from shared.toys import encoded, pixels, small_service
 from ts.torch_handler.base_handler import BaseHandler
 
 import handler
-from handler import GRPC, PIECE, IntgradsHandler, device_of, pieces, to_call
+from handler import GRPC, IntgradsHandler, device_of, to_call
 
 HERE = {"Host": "localhost"}
 

@@ -6,8 +6,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-COLOURS = "RdBu"
-"""matplotlib's map from red (it lowered the output) over white to blue (it raised it)."""
+from intgrads.integral.drawing import COLOURS
 
 MAGNITUDES = "inferno"
 """matplotlib's map from dark (no attribution) to bright (the most)."""

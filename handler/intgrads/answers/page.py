@@ -76,7 +76,7 @@ def answer_page(
         "warnings": info.warnings,
         "targets": []
         if integral is None
-        else [_target(info, integral, place) for place in range(len(groups or integral.targets))],
+        else [_target(info, integral, place) for place in range(len(integral.targets))],
         "has_groups": family is not None,
         "has_path": data["path"] is not None,
         "unit": "token" if exhibit.template == "text.html" else "pixel",
@@ -271,6 +271,8 @@ def _path(attribution: Attribution) -> dict[str, Any] | None:
     along = one.profile.along
     targets, room = len(along), FRAME_BYTES // max(1, along[:, 0].size)
     shown: Profile = one.profile.thinned(int(np.clip(room, FEWEST_FRAMES, MOST_FRAMES)))
+    frames = shown.along.reshape(targets, len(shown.alphas), -1)
+    slopes = frames.sum(-1)
     return {
         "nodes": len(one.profile.alphas),
         "computed": one.profile.computed.tolist(),
@@ -278,11 +280,11 @@ def _path(attribution: Attribution) -> dict[str, Any] | None:
         "alphas": shown.alphas.tolist(),
         "weights": shown.step_sizes.tolist(),
         "shape": list(along.shape[2:]),
-        "frames": [packed_frames(shown.along[t].reshape(len(shown.alphas), -1)) for t in range(targets)],
-        "slopes": shown.along.reshape(targets, len(shown.alphas), -1).sum(-1).tolist(),
+        "frames": [packed_frames(of_target) for of_target in frames],
+        "slopes": slopes.tolist(),
         "first_of": len(attribution.each),
         # Where the slider stands at first: where the most is added.
-        "steepest": int(np.abs(shown.along[0].reshape(len(shown.alphas), -1).sum(1) * shown.step_sizes).argmax()),
+        "steepest": int(np.abs(slopes[0] * shown.step_sizes).argmax()),
     }
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS, RAISED, LOWERED = "RdBu", "#2166ac", "#b2182b"
-"""From red over white to blue, and the two ends of bars."""
+"""matplotlib's map from red (it lowered the output) over white to blue (it raised it), and the two ends of bars."""
 
 CLIP_PERCENTILE = 99.5
 """Pixels beyond this percentile are drawn in full colour."""

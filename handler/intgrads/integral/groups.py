@@ -58,6 +58,11 @@ class GroupFamily:
     parents: tuple[int, ...] | None = None
 
     @property
+    def drawn(self) -> list[int]:
+        """Those groups that can be seen beside each other: all but the whole, and of a tree the leaves."""
+        return list(range(len(self.labels) - 1)) if self.parents is None else self.leaves
+
+    @property
     def leaves(self) -> list[int]:
         """Those groups of a tree that have no parts, which share the input out."""
         return sorted(set(range(len(self.labels))) - set(self.parents or ()))

@@ -37,6 +37,18 @@ def _resource(name: str) -> tuple[str, str]:
     return text, f"'sha256-{digest}'"
 
 
+def _rendered(template: str, **context: Any) -> str:
+    text: str = _templates().get_template(template).render(**context)
+    return text
+
+
+def _document(template: str, model: str, sources: str, **context: Any) -> str:
+    """Return a page whose policy allows our style, some other sources, and nothing else."""
+    style, style_hash = _resource("page.css")
+    policy = f"default-src 'none'; style-src {style_hash}; {sources}; base-uri 'none'; form-action 'none'"
+    return _rendered(template, model=model, style=style, policy=policy, **context)
+
+
 def page(model: str, answers: Sequence[Mapping[str, Any]]) -> str:
     """Return the page of one answer or several.
 
@@ -46,18 +58,9 @@ def page(model: str, answers: Sequence[Mapping[str, Any]]) -> str:
     answers : sequence of mapping
         What ``templates/answer.html`` writes of each.
     """
-    style, style_hash = _resource("page.css")
     script, script_hash = _resource("page.js")
-    policy = (
-        f"default-src 'none'; style-src {style_hash}; script-src {script_hash}; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    rendered: str = (
-        _templates()
-        .get_template("page.html")
-        .render(model=model, answers=answers, style=style, script=script, policy=policy)
-    )
-    return rendered
+    sources = f"script-src {script_hash}; img-src data: blob:"
+    return _document("page.html", model, sources, answers=answers, script=script)
 
 
 def result(drawing: str | None, figures: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
@@ -71,23 +74,10 @@ def result(drawing: str | None, figures: Sequence[tuple[str, str]], warnings: Se
         Names and values.
     warnings : sequence of str
     """
-    shown: str = _templates().get_template("result.html").render(drawing=drawing, figures=figures, warnings=warnings)
-    return shown
+    return _rendered("result.html", drawing=drawing, figures=figures, warnings=warnings)
 
 
 def still_page(model: str, drawing: str | None, figures: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
     """Return the same as a page without a script."""
-    style, style_hash = _resource("page.css")
-    rendered: str = (
-        _templates()
-        .get_template("still.html")
-        .render(
-            model=model,
-            drawing=drawing,
-            figures=figures,
-            warnings=warnings,
-            style=style,
-            policy=f"default-src 'none'; style-src {style_hash}; img-src data:; base-uri 'none'; form-action 'none'",
-        )
-    )
-    return rendered
+    shown = {"drawing": drawing, "figures": figures, "warnings": warnings}
+    return _document("still.html", model, "img-src data:", **shown)

@@ -16,14 +16,11 @@ from PIL import Image
 from skimage.filters import gaussian
 
 from intgrads.answers.colours import MAGNITUDES, signed_colour
+from intgrads.integral.drawing import CLIP_PERCENTILE
 from intgrads.pictures.transform import View
 
 SMOOTHING = 0.025
 """Standard deviation of the smoothing, as a part of the map's longer side. IG is speckled at single pixels."""
-
-CLIP_PERCENTILE = 99.5
-"""Attributions beyond this percentile are drawn at full brightness."""
-
 
 SHORTEST_SIDE = 320
 """Pixels of an annotated drawing's shorter side at least: numbers and labels must be legible on small pictures."""

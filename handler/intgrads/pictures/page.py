@@ -14,12 +14,13 @@ from torch import Tensor
 
 from intgrads.answers.page import spread_sentence
 from intgrads.integral.attribution import Attribution
+from intgrads.integral.drawing import CLIP_PERCENTILE
 from intgrads.integral.expectation import spread
 from intgrads.integral.groups import GroupFamily
 from intgrads.pages.exhibit import Exhibit
 from intgrads.pages.outlines import outline
 from intgrads.pages.packed import packed
-from intgrads.pictures.heat_map import CLIP_PERCENTILE, SMOOTHING
+from intgrads.pictures.heat_map import SMOOTHING
 from intgrads.pictures.objects import Objects
 from intgrads.pictures.transform import View
 
@@ -73,7 +74,6 @@ def picture_exhibit(
     x0, y0, x1, y1 = view.seen
     rows, columns = view.size
     onto_picture = f"translate({x0:.6g} {y0:.6g}) scale({(x1 - x0) / columns:.6g} {(y1 - y0) / rows:.6g})"
-    listed = _listed(family)
     shown = {
         "source": source,
         "displayed": [max(THINNEST, round(side * scale)) for side in (width, height)],
@@ -81,7 +81,7 @@ def picture_exhibit(
         "held": held,
         "pixelated": max(height, width) <= FEW_PIXELS,
         "onto_picture": onto_picture,
-        "outlines": [] if family is None else [outline(family.places[k]) for k in listed],
+        "outlines": [] if family is None else [outline(family.places[k]) for k in family.drawn],
         "framed": [_framed(family, of_target) for of_target in kept],
         "objects": None if found is None else _objects(found, of_object),
         "crops": view.crops,
@@ -97,13 +97,6 @@ def picture_exhibit(
         "maps": _maps(attribution),
     }
     return Exhibit("picture.html", shown, data)
-
-
-def _listed(family: GroupFamily | None) -> list[int]:
-    """Return the groups that are outlined: all but the whole picture, and of a tree its leaves."""
-    if family is None:
-        return []
-    return list(range(len(family.labels) - 1)) if family.parents is None else family.leaves
 
 
 def _framed(family: GroupFamily | None, kept: Sequence[int]) -> str:

@@ -109,7 +109,7 @@ class ShownPicture:
         self, family: GroupFamily, groups: GroupValues, kept: Sequence[int], attribution: Attribution | None
     ) -> NDArray[np.uint8]:
         """Draw the groups; of a tree its leaves, as larger ones would hide them."""
-        drawn = list(range(len(family.labels) - 1)) if family.parents is None else family.leaves
+        drawn = family.drawn
         labels = [family.labels[k] for k in drawn]
         framed: NDArray[np.bool_] | None = np.any(family.places[list(kept)], axis=0) if kept else None
         places, values = family.places[drawn], groups.of(drawn)

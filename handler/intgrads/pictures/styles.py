@@ -18,7 +18,8 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from intgrads.answers.colours import FRAME, signed_colour
-from intgrads.pictures.heat_map import CLIP_PERCENTILE, drawing_scale, signed_colours, smoothed
+from intgrads.integral.drawing import CLIP_PERCENTILE
+from intgrads.pictures.heat_map import drawing_scale, signed_colours, smoothed
 from intgrads.pictures.sheet import Sheet
 from intgrads.pictures.transform import View
 

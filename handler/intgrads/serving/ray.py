@@ -26,9 +26,9 @@ from starlette.formparsers import FormParser, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from intgrads.call import Call, Reply
+from intgrads.call import PIECE, Call, Reply, pieces
 from intgrads.errors import RequestError, said
-from intgrads.serving.served import Served
+from intgrads.serving.served import Served, route
 from intgrads.serving.unpacked import unpacked
 from intgrads.speed.devices import exact_products
 
@@ -41,9 +41,6 @@ logger = logging.getLogger("ray.serve")
 
 MOST_BYTES = 100 * 2**20
 """Of a request's body, as in config.properties."""
-
-PIECE = 4 * 2**20
-"""Bytes of one piece of an answer."""
 
 
 class Attributions:
@@ -89,8 +86,7 @@ class Attributions:
         except RequestError as error:
             return response(Reply.of_error(error))
         if self.service is None:
-            message = f"the model failed to load ({self.failure}); mend the archive or its environment and restart"
-            return response(Reply.of_error(RequestError(message, kind="ModelNotLoaded")))
+            return response(Reply.not_loaded(self.failure))
         if request.headers.get("describe") == "True" and call.body is None and call.form is None:
             return JSONResponse(self.service.describe())
         reply: Reply = await self.answers(call)
@@ -125,13 +121,12 @@ class Front:
         if request.url.path == "/ready":
             states = {name: await self._state(name) for name in self.names}
             return JSONResponse(states, 200 if all(state == "ready" for state in states.values()) else 503)
-        if request.url.path.rstrip("/") in [f"/predictions/{name}" for name in self.names]:
+        routes = [route(name) for name in self.names]
+        if request.url.path.rstrip("/") in routes:
             # Its own application would have answered.
             error = RequestError("this archive is not deployed; see `serve status`", kind="ModelNotLoaded")
             return response(Reply.of_error(error))
-        message = (
-            f"there is no {request.url.path}; there are {', '.join(f'/predictions/{name}' for name in self.names)}"
-        )
+        message = f"there is no {request.url.path}; there are {', '.join(routes)}"
         body = {"code": 404, "type": "ModelNotFoundException", "message": message, "field": None}
         return JSONResponse(body, 404)
 
@@ -235,12 +230,7 @@ def response(reply: Reply) -> Response:
         body = b"".join(reply.body)
         return Response(body, reply.status, headers=reply.headers, media_type=reply.content_type)
 
-    async def pieces() -> Any:
-        for part in reply.body:
-            for start in range(0, len(part), PIECE):
-                yield part[start : start + PIECE]
-
-    return StreamingResponse(pieces(), reply.status, headers=reply.headers, media_type=reply.content_type)
+    return StreamingResponse(pieces(reply.body), reply.status, headers=reply.headers, media_type=reply.content_type)
 
 
 def build(arguments: Mapping[str, Any]) -> Application:
@@ -277,7 +267,7 @@ def run(archives: Sequence[Served], *, host: str, port: int, address: str | None
     ray.init(address, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     serve.start(http_options={"host": host, "port": port})
     for one in archives:
-        serve.run(build(one.model_dump()), name=one.called, route_prefix=f"/predictions/{one.called}")
+        serve.run(build(one.model_dump()), name=one.called, route_prefix=route(one.called))
     serve.run(front({"names": [one.called for one in archives]}), name="front", route_prefix="/")
 
 

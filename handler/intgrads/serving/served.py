@@ -27,6 +27,11 @@ class Served(BaseModel):
         return self.name or Path(self.archive).stem
 
 
+def route(name: str) -> str:
+    """Return the path of an archive's URL."""
+    return f"/predictions/{name}"
+
+
 def configuration(archives: Sequence[Served], host: str, port: int) -> dict[str, Any]:
     """Return what a configuration file of ``serve deploy`` holds for some archives."""
     here = "intgrads.serving.ray"
@@ -36,7 +41,7 @@ def configuration(archives: Sequence[Served], host: str, port: int) -> dict[str,
             *(
                 {
                     "name": one.called,
-                    "route_prefix": f"/predictions/{one.called}",
+                    "route_prefix": route(one.called),
                     "import_path": f"{here}:build",
                     "args": one.model_dump(exclude_none=True),
                 }
