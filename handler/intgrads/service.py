@@ -260,21 +260,31 @@ class Service(Generic[AnyClassifier]):
     # ------------------------------------------------------------------ stations
     def receive(self, calls: Sequence[Call]) -> Batch:
         """Read what was sent, look at it, and check that it can be answered."""
+        batch = self.read(calls)
+        self.look(batch)
+        return batch
+
+    def read(self, calls: Sequence[Call]) -> Batch:
+        """Read what was sent. Nothing of the network is used: another batch may be integrated meanwhile."""
         batch = Batch(len(calls), time.monotonic())
+        for i, call in enumerate(calls):
+            with _failing_alone(i, batch):
+                batch.jobs[i] = self._read(call)
+                self._check(batch.jobs[i])
+        return batch
+
+    def look(self, batch: Batch) -> None:
+        """Look at what was read, and check that it can be answered."""
         set_threads(self.settings.threads, self.workers)
         in_time = self._clock(batch)
-        for i, call in enumerate(calls):
-            with _failing_alone(i, batch.replies):
-                job = self._read(call)
-                self._check(job)
+        for i, job in list(batch.jobs.items()):
+            with _failing_alone(i, batch):
                 job.subjects = [sent.look(in_time) for sent in job.sent]
                 self._check(job)
                 job.parts = [
                     self._part(job, subject, subject.integrand) for subject in job.subjects if subject.integrand
                 ]
-                batch.jobs[i] = job
         self._refuse_what_takes_too_long(batch)
-        return batch
 
     def _refuse_what_takes_too_long(self, batch: Batch) -> None:
         """Refuse requests that cannot be done in the time that is left, before any work is done for them."""
@@ -356,8 +366,8 @@ class Service(Generic[AnyClassifier]):
 
     def replies(self, batch: Batch) -> list[Reply]:
         """Answer: what was integrated becomes the bytes that are sent."""
-        for i, job in batch.jobs.items():
-            with _failing_alone(i, batch.replies):
+        for i, job in list(batch.jobs.items()):
+            with _failing_alone(i, batch):
                 batch.replies[i] = self._reply(job, batch)
         return [_accounted(batch.replies[i], batch) for i in range(batch.size)]
 
@@ -608,12 +618,13 @@ def _accounted(reply: Reply, batch: Batch) -> Reply:
 
 
 @contextmanager
-def _failing_alone(i: int, replies: dict[int, Reply]) -> Iterator[None]:
+def _failing_alone(i: int, batch: Batch) -> Iterator[None]:
     """Answer a request whose turn raises with its error, and go on with the others."""
     try:
         yield
     except Exception as error:
-        replies[i] = Reply.of_error(_told(error))
+        batch.jobs.pop(i, None)
+        batch.replies[i] = Reply.of_error(_told(error))
 
 
 def _check_finite(attribution: Attribution, request: Request) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypedDict
 
 
@@ -32,3 +34,11 @@ class Options(TypedDict, total=False):
     score_threshold: float
     target_instance: int
     target: str
+
+
+def value_of(written: Any) -> Any:
+    """Return what stands for a field: JSON where it is some, as ``3`` or a list, else itself."""
+    if isinstance(written, str):
+        with suppress(ValueError):
+            return json.loads(written)
+    return written

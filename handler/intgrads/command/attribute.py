@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from intgrads.client import AsyncClient, ClientError, RefusedError, Result
 from intgrads.client.client import URL
+from intgrads.client.options import value_of
 from intgrads.command.said import ERR, OUT, Exit, Json, fail, tell, tell_json
 from intgrads.serving.torchserve import PORTS, ServerError, TorchServe, free_ports
 
@@ -60,7 +61,7 @@ def attribute(  # noqa: PLR0917
     """Ask for attributions of files and write each answer as DIR/STEM.attribution.FORMAT."""
     if server is not None and model is not None:
         raise typer.BadParameter("a server is asked (--server) or one is started (--model), not both")
-    options = _options(field or (), target_class, tolerance)
+    options = options_of(field or (), target_class, tolerance)
     places = {file: out / f"{file.stem}.attribution.{format}" for file in files}
     twice = sorted(str(place) for place, count in Counter(places.values()).items() if count > 1)
     if twice:
@@ -83,7 +84,7 @@ def attribute(  # noqa: PLR0917
         raise typer.Exit(Exit.FAILED)
 
 
-def _options(pairs: Sequence[str], target_class: str | None, tolerance: float | None) -> dict[str, Any]:
+def options_of(pairs: Sequence[str], target_class: str | None, tolerance: float | None) -> dict[str, Any]:
     """Return the fields of the requests."""
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -92,22 +93,14 @@ def _options(pairs: Sequence[str], target_class: str | None, tolerance: float | 
             raise typer.BadParameter(f"--field {pair}: write NAME=VALUE")
         if name == "format":
             raise typer.BadParameter("the format is given as --format")
-        options[name] = _value(value)
+        options[name] = value_of(value)
         if name == "fields" and isinstance(options[name], str):
             options[name] = options[name].split(",")
     if target_class is not None:
-        options["target_class"] = _value(target_class)
+        options["target_class"] = value_of(target_class)
     if tolerance is not None:
         options["tolerance"] = tolerance
     return options
-
-
-def _value(text: str) -> Any:
-    """Return what a text stands for: JSON where it is some, else itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 @contextlib.contextmanager

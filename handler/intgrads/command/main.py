@@ -10,12 +10,13 @@ import typer
 
 import intgrads
 from intgrads.command import app as app_command
-from intgrads.command import archive, attribute, doctor, serve, show
+from intgrads.command import archive, attribute, bulk, doctor, serve, show
 
 app = typer.Typer(
     name="intgrads",
     help="Which pixels or words moved a network's output: serve a network, and ask for attributions.",
-    epilog="Exit codes: 0 done, 1 failed (standard error says why), 2 wrong usage, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed (standard error says why), 2 wrong usage, 3 done, but for some "
+    "inputs of a data set, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
@@ -25,6 +26,7 @@ app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args"
     archive.archive
 )
 app.command()(attribute.attribute)
+app.command()(bulk.bulk)
 app.command()(show.show)
 app.command()(app_command.app)
 app.command()(doctor.doctor)

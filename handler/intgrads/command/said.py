@@ -16,6 +16,7 @@ class Exit(IntEnum):
 
     DONE = 0
     FAILED = 1
+    SOME_FAILED = 3
     INTERRUPTED = 130
 
 

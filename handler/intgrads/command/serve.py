@@ -83,7 +83,7 @@ def serve(  # noqa: PLR0917
     directory = HERE / ".run" / f"serve-{port}"
     server = TorchServe(directory, range(port, port + len(PORTS)), [archive.name], archive.parent.absolute())
     stopped: list[int] = []
-    _on_signals(_interrupt)
+    on_signals(interrupt)
     try:
         ERR.print(f"starting TorchServe on {server.url} (Ctrl-C stops it)")
         with server.running_until_left(PATIENCE):
@@ -92,7 +92,7 @@ def serve(  # noqa: PLR0917
             if reason := why_not(server.management_url, archive.stem, seconds=PATIENCE):
                 raise ServerError(f"{archive.stem} cannot answer: {reason}")
             # From here on nothing is broken off: what is told is told whole, once.
-            _on_signals(lambda number, _: stopped.append(number))
+            on_signals(lambda number, _: stopped.append(number))
             _tell_ready(server, archive.stem, as_json)
             answered = 0
             for line in _lines(server, stopped):
@@ -107,15 +107,15 @@ def serve(  # noqa: PLR0917
     _tell_stopped(f"stopped after {answered} request{'s' * (answered != 1)}", answered, as_json)
 
 
-def _on_signals(handle: Callable[[int, FrameType | None], None]) -> None:
+def on_signals(handle: Callable[[int, FrameType | None], None]) -> None:
     """Handle SIGTERM as Ctrl-C, and Ctrl-C also where a shell started this in the background and left it ignored."""
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, handle)
 
 
-def _interrupt(*_: int | FrameType | None) -> None:
+def interrupt(*_: int | FrameType | None) -> None:
     """Interrupt, once: a second Ctrl-C must not leave the server behind."""
-    _on_signals(lambda *_: None)
+    on_signals(lambda *_: None)
     raise KeyboardInterrupt
 
 

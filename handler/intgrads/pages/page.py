@@ -81,3 +81,31 @@ def still_page(model: str, drawing: str | None, figures: Sequence[tuple[str, str
     """Return the same as a page without a script."""
     shown = {"drawing": drawing, "figures": figures, "warnings": warnings}
     return _document("still.html", model, "img-src data:", **shown)
+
+
+def report_page(
+    model: str,
+    facts: Sequence[tuple[str, str]],
+    *,
+    bars: Sequence[tuple[str, int, float]],
+    worst: Sequence[tuple[int, str, str, str | None]],
+    failures: Sequence[Mapping[str, Any]],
+    notes: Sequence[str],
+) -> str:
+    """Return the page about a run over a data set.
+
+    Parameters
+    ----------
+    model : str
+    facts : sequence of (str, str)
+        Names and values.
+    bars : sequence of (str, int, float)
+        Ranges of errors, how many inputs lie in each, and the width of its bar, 0 to 100.
+    worst : sequence of (int, str, str, str or None)
+        Row, id, error, and where its page lies.
+    failures : sequence of mapping
+        ``type``, ``count``, and ``id`` and ``message`` of an example.
+    notes : sequence of str
+    """
+    shown = {"facts": facts, "bars": bars, "worst": worst, "failures": failures, "notes": notes}
+    return _document("report.html", model, "img-src data:", rows=facts[0][1], **shown)

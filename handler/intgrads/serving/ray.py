@@ -13,13 +13,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from ray import serve
 from starlette.datastructures import Headers
 from starlette.formparsers import FormParser, MultiPartParser
@@ -28,9 +26,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from intgrads.call import PIECE, Call, Reply, pieces
 from intgrads.errors import RequestError, said
+from intgrads.serving.cluster import join
 from intgrads.serving.served import Served, route
-from intgrads.serving.unpacked import unpacked
-from intgrads.speed.devices import exact_products
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -59,18 +56,15 @@ class Attributions:
     def __init__(self, archive: str, name: str, cpus: float) -> None:
         self.service: Service[Any] | None = None
         self.failure = ""
-        exact_products()
         # A failure is kept and told: Ray would try again for ever, and clients would wait for it.
         try:
-            from intgrads.service import Service
+            from intgrads.serving.loaded import loaded
 
-            directory, config = unpacked(Path(archive))
-            device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
-            self.service = Service.load(directory, device, lambda: sharing(cpus), served_as=name)
+            self.service, together, wait = loaded(Path(archive), cpus, name)
             batches: Any = self.answers
-            batches.set_max_batch_size(int(config.get("batchSize", 1)))
-            batches.set_batch_wait_timeout_s(int(config.get("maxBatchDelay", 50)) / 1000)
-            logger.info("%s is ready on %s", name, device)
+            batches.set_max_batch_size(together)
+            batches.set_batch_wait_timeout_s(wait)
+            logger.info("%s is ready on %s", name, self.service.device)
         except Exception as error:
             logger.exception("the archive could not be loaded")
             self.failure = said(error)
@@ -136,11 +130,6 @@ class Front:
         except Exception as error:
             return f"not ready: {type(error).__name__}"
         return f"failed: {failure}" if failure else "ready"
-
-
-def sharing(cpus: float) -> int:
-    """Return how many processes share this machine's cores with one that has some of them, itself among them."""
-    return max(1, round((os.cpu_count() or 1) / max(cpus, 0.5)))
 
 
 async def to_call(request: Request) -> Call:
@@ -260,11 +249,7 @@ def front(args: Mapping[str, Any]) -> Application:
 
 def run(archives: Sequence[Served], *, host: str, port: int, address: str | None = None) -> None:
     """Serve archives, on this machine or on the cluster at an address; return when all have loaded or failed."""
-    import ray
-
-    # Ray tells its makers who uses it, unless it is told not to.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    join(address)
     serve.start(http_options={"host": host, "port": port})
     for one in archives:
         serve.run(build(one.model_dump()), name=one.called, route_prefix=route(one.called))

@@ -1,0 +1,189 @@
+"""What INPUT of a run holds: the files of a folder or a pattern, or the rows of a CSV, Parquet or JSONL."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from intgrads.client.options import value_of
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".txt")
+"""Files of a folder that are taken; of a pattern all are."""
+
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+
+TEXT, PATH, ID = "text", "path", "id"
+"""Columns that are looked for where none is named."""
+
+
+class InputsError(ValueError):
+    """INPUT cannot be read; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table are read.
+
+    Attributes
+    ----------
+    text, path : str or None
+        Of the texts, or of the paths of files, which start at the table's folder; by default the column of that name.
+    id : str or None
+        By default the column ``id``, or the row's number where there is none.
+    fields : mapping of str to str
+        From a field of requests to the column that has it for each row.
+    """
+
+    text: str | None = None
+    path: str | None = None
+    id: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input.
+
+    Attributes
+    ----------
+    id : str
+    text : str or None
+    path : str or None
+        Of a file, where it is no text.
+    fields : dict
+        Of its request alone.
+    """
+
+    id: str
+    text: str | None
+    path: str | None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """Characters of a text, or bytes of a file; 0 where that is not known."""
+        if self.path is None:
+            return len(self.text or "")
+        try:
+            return Path(self.path).stat().st_size
+        except OSError:
+            return 0
+
+
+def read_inputs(source: str, columns: Columns) -> Iterator[Input]:
+    """Yield the inputs of a run, always in the same order.
+
+    Parameters
+    ----------
+    source : str
+        A folder, a pattern as ``photos/**/*.jpg``, a table (CSV, TSV, Parquet, JSONL), or one file.
+    columns : Columns
+        Of a table.
+
+    Raises
+    ------
+    InputsError
+        If there is nothing, or it cannot be read.
+    """
+    place = Path(source)
+    if place.is_dir() or not place.exists():
+        if columns != Columns():
+            raise InputsError("columns are named, but the input is no table")
+        yield from _files(place) if place.is_dir() else _pattern(source)
+    elif place.suffix.lower() in TABLES:
+        yield from _table(place, columns)
+    else:
+        yield Input(place.name, None, str(place.absolute()))
+
+
+def left_out(source: str) -> int:
+    """Return how many files of a folder are not taken, since they are neither pictures nor texts."""
+    place = Path(source)
+    return sum(not _taken(path) for path in _within(place)) if place.is_dir() else 0
+
+
+def _within(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _taken(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _files(folder: Path) -> Iterator[Input]:
+    for path in filter(_taken, _within(folder)):
+        yield Input(str(path.relative_to(folder)), None, str(path.absolute()))
+
+
+def _pattern(pattern: str) -> Iterator[Input]:
+    found = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207 - it may be absolute
+    if not found:
+        raise InputsError(f"there is no {pattern}: give a folder, a pattern in quotes, or a CSV, Parquet or JSONL")
+    for path in found:
+        yield Input(path, None, str(Path(path).absolute()))
+
+
+def _table(place: Path, columns: Columns) -> Iterator[Input]:
+    read = {".parquet": _parquet, ".jsonl": _jsonl, ".ndjson": _jsonl}.get(place.suffix.lower(), _csv)
+    try:
+        for number, row in enumerate(read(place)):
+            yield _input(row, columns, place.parent, number)
+    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError, pa.ArrowInvalid) as error:
+        raise InputsError(f"{place.name} cannot be read: {error}") from None
+
+
+def _input(row: Mapping[str, Any], columns: Columns, folder: Path, number: int) -> Input:
+    """Return the input of a row of a table."""
+    text, path = columns.text, columns.path
+    if text is None and path is None:
+        text = TEXT if TEXT in row else None
+        path = PATH if text is None else None
+    named = next(name for name in (text, path) if name is not None)
+    for column in (named, columns.id, *columns.fields.values()):
+        if column is not None and column not in row:
+            raise InputsError(
+                f"row {number} has no column {column!r}, only {', '.join(map(repr, row))}; "
+                "name the column of the texts or of the paths"
+            )
+    id = row.get(columns.id or ID)
+    value = row[named]
+    value = "" if value is None else str(value)
+    return Input(
+        id=str(number if id is None else id),
+        text=None if text is None else value,
+        path=None if path is None else str((folder / value).absolute()),
+        fields={name: value_of(row[column]) for name, column in columns.fields.items() if row[column] is not None},
+    )
+
+
+def _csv(place: Path) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    with place.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t" if place.suffix.lower() == ".tsv" else ",")
+        for row in rows:
+            # What is over comes under None.
+            yield {name: value for name, value in row.items() if name is not None}
+
+
+def _jsonl(place: Path) -> Iterator[dict[str, Any]]:
+    with place.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file):
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise InputsError(f"{place.name}: line {number + 1} is no JSON object")
+                yield row
+
+
+def _parquet(place: Path) -> Iterator[dict[str, Any]]:
+    for batch in pq.ParquetFile(place).iter_batches(1024):
+        yield from batch.to_pylist()

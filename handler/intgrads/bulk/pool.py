@@ -1,0 +1,164 @@
+"""Workers on Ray: a pool that Ray Data gives chunks to, and a single one. Dead ones are replaced, their chunks retried.
+
+Needs the extra ``ray``. https://docs.ray.io/en/latest/data/data.html
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray import data as ray_data
+
+from intgrads.bulk.plan import Chunk
+from intgrads.errors import said
+from intgrads.serving.cluster import join
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many there are, what each has of its machine, and what they load, of which run.
+
+    Attributes
+    ----------
+    directory, archive : str
+        Of the run, and of NAME.mar, on every machine.
+    count : int
+    cpus, gpus : float
+        Of each.
+    address : str or None
+        Of a cluster; None for this machine alone.
+    """
+
+    directory: str
+    archive: str
+    count: int
+    cpus: float
+    gpus: float
+    address: str | None = None
+
+
+class Answering:
+    """An actor of Ray's: a worker, which tells why it could not be loaded when it is first asked."""
+
+    def __init__(self, workers: Workers) -> None:
+        # Raised here, Ray would start it again and again.
+        self.failure = ""
+        try:
+            from intgrads.bulk.worker import Worker
+
+            self.worker = Worker(Path(workers.directory), Path(workers.archive), workers.cpus)
+        except Exception as error:
+            self.failure = said(error)
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Answer chunks, as Ray Data hands them over; return their blocks."""
+        found = [Chunk.from_json(str(text)) for text in batch["chunk"]]
+        for chunk in found:
+            self.answer(chunk)
+        return {"block": np.array([chunk.block for chunk in found])}
+
+    def answer(self, chunk: Chunk) -> None:
+        """Answer a chunk."""
+        self._check()
+        self.worker.answer(chunk.block, chunk.rows)
+
+    def page(self, block: int, row: int, place: str) -> bool:
+        """Write the page about an input; return whether there is one."""
+        self._check()
+        return self.worker.page(block, row, Path(place))
+
+    def _check(self) -> None:
+        if self.failure:
+            raise RuntimeError(f"the archive could not be loaded: {self.failure}")
+
+
+@contextmanager
+def joined(workers: Workers) -> Iterator[None]:
+    """Have Ray for a while."""
+    # What fails is raised, and told by whoever catches it.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    join(workers.address)
+    try:
+        context = ray_data.DataContext.get_current()
+        context.enable_progress_bars = False
+        yield
+    finally:
+        ray.shutdown()
+
+
+class OneWorker:
+    """A single worker, for as long as its ``with`` lasts.
+
+    Its methods raise OSError where something cannot be written, and RuntimeError where the archive cannot be loaded.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self._actor: Any = ray.remote(
+            max_restarts=-1, max_task_retries=-1, num_cpus=workers.cpus, num_gpus=workers.gpus
+        )(Answering).remote(workers)
+
+    def __enter__(self) -> Self:
+        """Return the worker itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        ray.kill(self._actor)
+
+    def answer(self, chunk: Chunk) -> None:
+        """Have it answer a chunk."""
+        with _plainly():
+            ray.get(self._actor.answer.remote(chunk))
+
+    def page(self, block: int, row: int, place: Path) -> bool:
+        """Have it write the page about an input; return whether there is one."""
+        with _plainly():
+            return bool(ray.get(self._actor.page.remote(block, row, str(place))))
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Raise what a worker raised as it was, without what Ray says around it."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        cause: BaseException | None = error
+        while isinstance(cause, ray.exceptions.RayError):
+            cause = getattr(cause, "cause", None) or cause.__cause__
+            # What user code raised within Ray Data stands behind an exception of that.
+            if cause is not None and cause.__cause__ is not None:
+                cause = cause.__cause__
+        raise cause or RuntimeError(str(error)) from None
+
+
+def answer(workers: Workers, chunks: Sequence[Chunk]) -> Iterator[int]:
+    """Have a pool of workers answer chunks; yield the block of each that is finished, as they come.
+
+    Raises
+    ------
+    OSError
+        If a worker cannot write what is finished.
+    RuntimeError
+        If the archive cannot be loaded.
+    """
+    items = [{"chunk": chunk.to_json()} for chunk in chunks]
+    finished = ray_data.from_items(items, override_num_blocks=len(items)).map_batches(
+        Answering,
+        batch_size=1,
+        batch_format="numpy",
+        compute=ray_data.ActorPoolStrategy(size=workers.count),
+        fn_constructor_args=(workers,),
+        num_cpus=workers.cpus,
+        num_gpus=workers.gpus,
+    )
+    with _plainly():
+        for batch in finished.iter_batches(batch_size=None, prefetch_batches=0):
+            yield from (int(block) for block in batch["block"])

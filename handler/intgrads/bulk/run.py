@@ -1,0 +1,106 @@
+"""What a run asks: of which archive, of which inputs. It stays the same however often the run is begun."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from intgrads import __version__
+
+
+class Run(BaseModel):
+    """What a run asks, as ``run.json`` keeps it.
+
+    Attributes
+    ----------
+    version : str
+        Of this package: another may compute other numbers.
+    model : str
+        As the archive names it.
+    takes : str
+        ``pictures`` or ``text``.
+    archive : str
+        A digest of its data.
+    options : dict
+        Fields of every request.
+    tensors : list of str
+        Tensors that are kept of each answer.
+    rows : int
+        Inputs.
+    inputs : str
+        A digest of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str = __version__
+    model: str
+    takes: str
+    archive: str
+    options: dict[str, Any]
+    tensors: list[str]
+    rows: int
+    inputs: str
+
+    def fields(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a request, given those of its row."""
+        return {**self.options, **own, "fields": self.tensors}
+
+    @property
+    def several_targets(self) -> bool:
+        """Whether each row has lists of what there is for each target."""
+        return isinstance(self.options.get("target_class"), list)
+
+    def write(self, place: Path) -> None:
+        """Write it."""
+        place.write_text(self.model_dump_json(indent=2), encoding="utf-8")
+
+    @classmethod
+    def read(cls, place: Path) -> Self:
+        """Read one.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or of a version with other fields.
+        """
+        return cls.model_validate_json(place.read_text(encoding="utf-8"))
+
+    def differences(self, other: Run) -> list[str]:
+        """Return what another run asks otherwise, in words."""
+        words = {
+            "version": "another version of intgrads",
+            "model": "another model",
+            "archive": "another archive",
+            "options": "other fields",
+            "tensors": "other tensors",
+            "rows": "another number of inputs",
+            "inputs": "other inputs",
+        }
+        return [said for name, said in words.items() if getattr(self, name) != getattr(other, name)]
+
+
+def digest_of_archive(archive: Path) -> str:
+    """Return a digest of an archive's data. Its code, and when it was made, play no part.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is none.
+    """
+    try:
+        with zipfile.ZipFile(archive) as mar:
+            members = sorted(
+                (one.filename, one.CRC, one.file_size)
+                for one in mar.infolist()
+                if not one.filename.endswith(".py") and not one.filename.startswith("MAR-INF")
+            )
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{archive.name} is no archive, or a damaged one: {error}") from None
+    return hashlib.sha256(json.dumps(members).encode()).hexdigest()

@@ -1,0 +1,259 @@
+"""The folder of a run: inputs, parts that workers write, and the results that these become.
+
+A row is finished once a part that holds it is on the disk, under its name, whole. When all rows of a block are, its
+parts become one file of results. Whatever ends a run, at any moment, the folder tells the next one what is left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from filelock import FileLock
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from intgrads.bulk.inputs import Input
+from intgrads.bulk.rows import FAILED
+from intgrads.bulk.run import Run
+
+BLOCK = 1024
+"""Rows of one file of results, and of one row group of the inputs."""
+
+RUN = "run.json"
+
+INPUTS = pa.schema(
+    {
+        "row": pa.int64(),
+        "id": pa.string(),
+        "text": pa.string(),
+        "path": pa.string(),
+        "fields": pa.string(),
+        "length": pa.int64(),
+    }
+)
+
+
+class Store:
+    """The folder of a run.
+
+    Parameters
+    ----------
+    directory : Path
+        Need not be there.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.inputs, self.results = directory / "inputs.parquet", directory / "results"
+        self.parts, self.tensors, self.under_way = (directory / name for name in ("parts", "tensors", "under-way"))
+        self.pages, self.report, self.summary = (
+            directory / "pages",
+            directory / "report.html",
+            directory / "summary.json",
+        )
+
+    def make(self) -> None:
+        """Make its folders."""
+        for folder in (self.results, self.parts, self.tensors, self.under_way):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def lock(self) -> FileLock:
+        """Return the lock of those who write to it; it is free again when its holder has ended, however."""
+        return FileLock(self.directory / ".lock")
+
+    @property
+    def run(self) -> Run | None:
+        """What the run asks that was begun here, if any."""
+        place = self.directory / RUN
+        return Run.read(place) if place.exists() else None
+
+    def begin(self, run: Run) -> None:
+        """Keep what a run asks: from here on it can be taken up again."""
+        with whole(self.directory / RUN) as place:
+            run.write(place)
+
+    # ------------------------------------------------------------------ inputs
+    def write_inputs(self, inputs: Iterable[Input]) -> tuple[int, str]:
+        """Keep the inputs; return how many there are, and their digest."""
+        digest, rows = hashlib.sha256(), 0
+        with whole(self.inputs) as place, pq.ParquetWriter(place, INPUTS) as file:
+            for block in _blocks(inputs):
+                held = [
+                    {
+                        "row": rows + k,
+                        **asdict(one),
+                        "fields": json.dumps(one.fields, default=str),
+                        "length": one.length,
+                    }
+                    for k, one in enumerate(block)
+                ]
+                digest.update(digest_of(block))
+                rows += len(block)
+                file.write_table(pa.Table.from_pylist(held, INPUTS))
+        return rows, digest.hexdigest()
+
+    def read_inputs(self, block: int) -> dict[int, Input]:
+        """Return the inputs of a block by their rows."""
+        table = pq.ParquetFile(self.inputs).read_row_group(block)
+        return {
+            one["row"]: Input(one["id"], one["text"], one["path"], json.loads(one["fields"]))
+            for one in table.to_pylist()
+        }
+
+    def digest_inputs(self, inputs: Iterable[Input]) -> tuple[int, str]:
+        """Return the same of inputs that are kept already, to be compared."""
+        digest, rows = hashlib.sha256(), 0
+        for block in _blocks(inputs):
+            digest.update(digest_of(block))
+            rows += len(block)
+        return rows, digest.hexdigest()
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the length of each input."""
+        lengths: NDArray[np.int64] = pq.read_table(self.inputs, columns=["length"])["length"].to_numpy()
+        return lengths
+
+    # ------------------------------------------------------------------ what is finished
+    def write_part(self, block: int, table: pa.Table, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Keep finished rows of a block, and their tensors under ``ROW/NAME``."""
+        name = f"{block:05d}-{uuid.uuid4().hex[:12]}"
+        if tensors:
+            file = f"{name}.safetensors"
+            with whole(self.tensors / file) as place:
+                save_file(dict(tensors), place)
+            with_tensors = {key.split("/")[0] for key in tensors}
+            names = [file if str(row) in with_tensors else None for row in table["row"].to_pylist()]
+            table = table.set_column(table.schema.get_field_index("tensors"), "tensors", pa.array(names, pa.string()))
+        failed = pc.sum(pc.equal(table["status"], FAILED)).as_py()
+        # Whoever counts needs to open none of them.
+        with whole(self.parts / f"{name}-{len(table)}-{failed}.parquet") as place:
+            pq.write_table(table, place, compression="zstd")
+
+    def parts_of(self, block: int) -> list[Path]:
+        """Return the parts of a block, the oldest first."""
+        return sorted(self.parts.glob(f"{block:05d}-*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+
+    def finished(self, block: int) -> dict[int, str]:
+        """Return the finished rows of a block, and the status of each."""
+        found: dict[int, str] = {}
+        for place in (self.result(block), *self.parts_of(block)):
+            if place.exists():
+                table = pq.read_table(place, columns=["row", "status"])
+                found |= dict(zip(table["row"].to_pylist(), table["status"].to_pylist(), strict=True))
+        return found
+
+    def rows_of(self, part: Path) -> list[int]:
+        """Return the rows that a part holds."""
+        rows: list[int] = pq.read_table(part, columns=["row"])["row"].to_pylist()
+        return rows
+
+    def result(self, block: int) -> Path:
+        """Return the file of a block's results."""
+        return self.results / f"{block:05d}.parquet"
+
+    def merge(self, block: int) -> tuple[int, int]:
+        """Make one file of a block's results, in the order of rows, of its parts; of a row the newest counts.
+
+        Once more of the same parts it makes the same file: it may be broken off anywhere. Returns how many rows the
+        parts held, and how many of them failed.
+        """
+        parts = self.parts_of(block)
+        if not parts:
+            return 0, 0
+        held = [place for place in (self.result(block), *parts) if place.exists()]
+        table = pa.concat_tables([pq.read_table(place) for place in held])
+        newest = {row: k for k, row in enumerate(table["row"].to_pylist())}
+        with whole(self.result(block)) as place:
+            pq.write_table(table.take([newest[row] for row in sorted(newest)]), place, compression="zstd")
+        counted = _counts(part.name for part in parts)
+        for part in parts:
+            part.unlink()
+        return counted
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many rows the parts hold, and how many of them failed."""
+        return _counts(entry.name for entry in os.scandir(self.parts))
+
+    def bytes_of_parts(self) -> tuple[int, int]:
+        """Return how many bytes the parts take, and the tensors."""
+        sizes = [sum(one.stat().st_size for one in os.scandir(place)) for place in (self.parts, self.tensors)]
+        return sizes[0], sizes[1]
+
+    def tidy(self, blocks: int) -> None:
+        """Remove what broken-off runs left: unfinished files, tensors of no row, and marks of inputs under way."""
+        for folder in (self.directory, self.results, self.parts, self.tensors):
+            for place in folder.glob(".*.unfinished"):
+                place.unlink()
+        for place in self.under_way.iterdir():
+            place.unlink()
+        if any(self.tensors.iterdir()):
+            named = {name for block in range(blocks) for name in self._tensors_of(block)}
+            for place in self.tensors.iterdir():
+                if place.name not in named:
+                    place.unlink()
+
+    def _tensors_of(self, block: int) -> set[str]:
+        held = [place for place in (self.result(block), *self.parts_of(block)) if place.exists()]
+        return {name for place in held for name in pq.read_table(place, columns=["tensors"])["tensors"].to_pylist()}
+
+    # ------------------------------------------------------------------ inputs that end workers
+    def mark(self, row: int) -> None:
+        """Note that a worker begins with an input: what it leaves there tells on what it died."""
+        (self.under_way / f"{row}-{uuid.uuid4().hex[:8]}").touch()
+
+    def unmark(self, row: int) -> None:
+        """Note that a worker is done with an input."""
+        for place in self.under_way.glob(f"{row}-*"):
+            place.unlink(missing_ok=True)
+
+    def deaths(self, row: int) -> int:
+        """Return how many workers of this run died on an input."""
+        return len(list(self.under_way.glob(f"{row}-*")))
+
+
+@contextmanager
+def whole(place: Path) -> Iterator[Path]:
+    """Yield where to write a file that comes under its name when all of it is on the disk, or not at all."""
+    written = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.unfinished")
+    try:
+        yield written
+        with written.open("rb+") as file:
+            os.fsync(file.fileno())
+        written.replace(place)
+    except BaseException:
+        written.unlink(missing_ok=True)
+        raise
+
+
+def _counts(names: Iterable[str]) -> tuple[int, int]:
+    """Return how many rows parts hold, and how many of them failed, by their names."""
+    counts = [name.removesuffix(".parquet").split("-")[-2:] for name in names if not name.startswith(".")]
+    return sum(int(rows) for rows, _ in counts), sum(int(failed) for _, failed in counts)
+
+
+def digest_of(inputs: Iterable[Input]) -> bytes:
+    """Return what the digest of a run's inputs is made of."""
+    return "".join(json.dumps(asdict(one), default=str) + "\n" for one in inputs).encode()
+
+
+def _blocks(inputs: Iterable[Input]) -> Iterator[list[Input]]:
+    block: list[Input] = []
+    for one in inputs:
+        block.append(one)
+        if len(block) == BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
