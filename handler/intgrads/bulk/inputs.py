@@ -95,14 +95,17 @@ def read_inputs(source: str, columns: Columns) -> Iterator[Input]:
         If there is nothing, or it cannot be read.
     """
     place = Path(source)
-    if place.is_dir() or not place.exists():
-        if columns != Columns():
-            raise InputsError("columns are named, but the input is no table")
-        yield from _files(place) if place.is_dir() else _pattern(source)
-    elif place.suffix.lower() in TABLES:
+    if place.is_file() and place.suffix.lower() in TABLES:
         yield from _table(place, columns)
-    else:
+        return
+    if columns != Columns():
+        raise InputsError("columns are named, but the input is no table")
+    if place.is_dir():
+        yield from _files(place)
+    elif place.is_file():
         yield Input(place.name, None, str(place.absolute()))
+    else:
+        yield from _pattern(source)
 
 
 def left_out(source: str) -> int:

@@ -20,6 +20,29 @@ SAMPLES = 4
 
 
 @dataclass(frozen=True)
+class Workers:
+    """How many there are, what each has of its machine, and what they load, of which run.
+
+    Attributes
+    ----------
+    directory, archive : str
+        Of the run, and of NAME.mar, on every machine.
+    count : int
+    cpus, gpus : float
+        Of each.
+    address : str or None
+        Of a cluster; None for this machine alone.
+    """
+
+    directory: str
+    archive: str
+    count: int
+    cpus: float
+    gpus: float
+    address: str | None = None
+
+
+@dataclass(frozen=True)
 class Chunk:
     """Rows of one block that one worker answers, one after the other."""
 
@@ -81,14 +104,12 @@ def blocks(rows: int) -> int:
     return ceil(rows / BLOCK)
 
 
-def samples(left: Mapping[int, Sequence[int]]) -> list[Chunk]:
+def samples(left: Mapping[int, Sequence[int]]) -> Chunk:
     """Return a few rows, of all lengths, of the first block with any left."""
-    if not left:
-        return []
     block = min(left)
     rows = left[block]
     places = np.unique(np.linspace(0, len(rows) - 1, SAMPLES).round().astype(int))
-    return [Chunk(block, tuple(rows[place] for place in places))]
+    return Chunk(block, tuple(rows[place] for place in places))
 
 
 def chunks(left: Mapping[int, Sequence[int]], workers: int) -> Iterator[Chunk]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,32 +16,9 @@ import ray
 from numpy.typing import NDArray
 from ray import data as ray_data
 
-from intgrads.bulk.plan import Chunk
+from intgrads.bulk.plan import Chunk, Workers
 from intgrads.errors import said
 from intgrads.serving.cluster import join
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How many there are, what each has of its machine, and what they load, of which run.
-
-    Attributes
-    ----------
-    directory, archive : str
-        Of the run, and of NAME.mar, on every machine.
-    count : int
-    cpus, gpus : float
-        Of each.
-    address : str or None
-        Of a cluster; None for this machine alone.
-    """
-
-    directory: str
-    archive: str
-    count: int
-    cpus: float
-    gpus: float
-    address: str | None = None
 
 
 class Answering:

@@ -1,20 +1,21 @@
-"""One go at a run: what is begun or taken up again, tried on a few inputs, worked through, and summed up."""
+"""One go at a run: what is begun or taken up again, tried on a few inputs, worked through, and summed up.
+
+Ray is imported by what has workers, and not before.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from intgrads.archives.archive import read_manifest
 from intgrads.bulk import plan
 from intgrads.bulk.inputs import Columns, InputsError, left_out, read_inputs
-from intgrads.bulk.pool import OneWorker, Workers, answer
-from intgrads.bulk.rows import FAILED
+from intgrads.bulk.plan import Workers
 from intgrads.bulk.run import Run, digest_of_archive
 from intgrads.bulk.store import BLOCK, Store, whole
 from intgrads.bulk.summary import Summary, report, summary
@@ -79,15 +80,20 @@ class Session:
         self.store, self.asked = store, asked
         self.fresh = store.run is None
         self.run = self._begun() if self.fresh else self._taken_up()
+        self._retry_failed = retry_failed
         self._merged = 0, 0
         store.make()
         store.tidy(plan.blocks(self.run.rows))
         self.merge()
-        self.state = plan.state(store, self.run.rows, retry_failed)
-        self._merged = 0, 0  # what was there before is part of the state
+        self._look()
         self.notes: list[str] = []
         if others := left_out(asked.source):
             self.notes.append(f"{others} files of {asked.source} are neither pictures nor texts, and were left out")
+
+    def _look(self) -> None:
+        """Look at what is finished and what is left, once all is merged."""
+        self.state = plan.state(self.store, self.run.rows, self._retry_failed)
+        self._merged = 0, 0
 
     def _begun(self) -> Run:
         self.store.directory.mkdir(parents=True, exist_ok=True)
@@ -122,65 +128,48 @@ class Session:
         )
 
     # ------------------------------------------------------------------ a few inputs first
-    def try_out(self, workers: Workers) -> Sizes | None:
-        """Answer a few inputs; return what all will take on the disk, or None where none of them was answered.
+    def try_out(self, workers: Workers) -> None:
+        """Answer a few inputs of all lengths, before the others are begun.
 
         Raises
         ------
         OptionsError
             If all are refused for what is asked of every input.
-        DiskFullError
-            If the disk will not hold what comes.
         """
+        from intgrads.bulk.pool import OneWorker
+
         tried = plan.samples(self.state.left)
         with OneWorker(workers) as worker:
-            for chunk in tried:
-                worker.answer(chunk)
-        done, failed, results = 0, [], 0
-        for chunk in tried:
-            for part in self.store.parts_of(chunk.block):
-                file = pq.ParquetFile(part)
-                rows = file.read(["status", "error_field", "error"]).to_pylist()
-                failed += [row for row in rows if row["status"] == FAILED]
-                done += len(rows)
-                results += sum(
-                    file.metadata.row_group(group).column(column).total_compressed_size
-                    for group in range(file.metadata.num_row_groups)
-                    for column in range(file.metadata.num_columns)
-                )
-        if failed and len(failed) == done:
-            self._check_options(failed)
+            worker.answer(tried)
+        refused = self.store.refusals(tried.block)
+        fields = {field for field, _ in refused}
+        if len(refused) == len(tried.rows) and len(set(refused)) == 1 and fields <= {*self.asked.options, "fields"}:
+            if self.fresh:
+                self.store.clear()  # nothing of worth is in it
+            raise OptionsError(": ".join(filter(None, refused[0])))
+        self.merge()
+        self._look()
+
+    def sizes(self) -> Sizes | None:
+        """Return what the rows that are left will take on the disk, by those that are finished; None of none.
+
+        Raises
+        ------
+        DiskFullError
+            If the disk will not hold them.
+        """
+        rows, results, tensors = self.store.sizes()
+        if not rows:
             return None
-        if done == len(failed):
-            return None
-        left, answered = self.state.rows_left - done, done - len(failed)
-        tensors = sum(place.stat().st_size for place in self.store.tensors.iterdir()) if self.fresh else 0
-        sizes = Sizes(
-            left, left * results // done, left * tensors // answered, shutil.disk_usage(self.store.directory).free
-        )
-        if sizes.results + sizes.tensors > sizes.free:
+        left = self.run.rows - rows
+        free = shutil.disk_usage(self.store.directory).free
+        sizes = Sizes(left, left * results // rows, left * tensors // rows, free)
+        if sizes.results + sizes.tensors > free:
             raise DiskFullError(
                 f"{left} rows would take about {in_words(sizes.results + sizes.tensors)}, and the disk of "
-                f"{self.store.directory} has {in_words(sizes.free)} free; keep fewer --tensors, or choose another --out"
+                f"{self.store.directory} has {in_words(free)} free; keep fewer --tensors, or choose another --out"
             )
         return sizes
-
-    def _check_options(self, failed: list[dict[str, Any]]) -> None:
-        """Refuse to go on where every input would be refused for the same reason, which is not the input."""
-        first = failed[0]
-        if first["error_field"] in {*self.asked.options, "fields"} and all(
-            one["error"] == first["error"] for one in failed
-        ):
-            if self.fresh:
-                self.discard()
-            raise OptionsError(f"{first['error_field']}: {first['error']}")
-
-    def discard(self) -> None:
-        """Remove what this go has made: nothing of worth is in it."""
-        for folder in (self.store.results, self.store.parts, self.store.tensors, self.store.under_way):
-            shutil.rmtree(folder, ignore_errors=True)
-        self.store.inputs.unlink(missing_ok=True)
-        (self.store.directory / "run.json").unlink(missing_ok=True)
 
     # ------------------------------------------------------------------ all of them
     def counts(self) -> tuple[int, int]:
@@ -190,16 +179,14 @@ class Session:
 
     def work(self, workers: Workers) -> None:
         """Answer what is left; each block becomes results when all of it is finished."""
-        left = {
-            block: [row for row in rows if row not in kept]
-            for block, rows in self.state.left.items()
-            for kept in [{row for part in self.store.parts_of(block) for row in self.store.rows_of(part)}]
-        }
-        chunks = list(plan.chunks({block: rows for block, rows in left.items() if rows}, workers.count))
-        open_chunks = {block: sum(chunk.block == block for chunk in chunks) for block in left}
+        from intgrads.bulk.pool import answer
+
+        self.store.report.unlink(missing_ok=True)  # it will not be true any more
+        chunks = list(plan.chunks(self.state.left, workers.count))
+        left = Counter(chunk.block for chunk in chunks)
         for block in answer(workers, chunks) if chunks else ():
-            open_chunks[block] -= 1
-            if not open_chunks[block]:
+            left[block] -= 1
+            if not left[block]:
                 self._merge(block)
 
     def merge(self) -> None:
@@ -212,9 +199,20 @@ class Session:
         self._merged = self._merged[0] + rows, self._merged[1] + failed
 
     # ------------------------------------------------------------------ at the end
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self.state.left and self.store.report.exists()
+
+    def summary(self) -> Summary:
+        """Sum up what is finished."""
+        return summary(self.store, self.run)
+
     def finish(self, workers: Workers) -> Summary:
         """Sum up a run that is done, with the pages of its worst inputs."""
-        whole_run = summary(self.store, self.run)
+        from intgrads.bulk.pool import OneWorker
+
+        whole_run = self.summary()
         self.store.pages.mkdir(exist_ok=True)
         for place in self.store.pages.iterdir():
             place.unlink()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -186,10 +187,31 @@ class Store:
         """Return how many rows the parts hold, and how many of them failed."""
         return _counts(entry.name for entry in os.scandir(self.parts))
 
-    def bytes_of_parts(self) -> tuple[int, int]:
-        """Return how many bytes the parts take, and the tensors."""
-        sizes = [sum(one.stat().st_size for one in os.scandir(place)) for place in (self.parts, self.tensors)]
-        return sizes[0], sizes[1]
+    def refusals(self, block: int) -> list[tuple[str | None, str]]:
+        """Return the fields and the messages of the errors in a block's parts."""
+        tables = [pq.read_table(part, columns=["status", "error_field", "error"]) for part in self.parts_of(block)]
+        rows = pa.concat_tables(tables).to_pylist() if tables else []
+        return [(row["error_field"], row["error"]) for row in rows if row["status"] == FAILED]
+
+    def sizes(self) -> tuple[int, int, int]:
+        """Return how many rows are finished, and the bytes that these and their tensors take."""
+        files = [pq.read_metadata(place) for folder in (self.results, self.parts) for place in folder.glob("*.parquet")]
+        results = sum(
+            # Of the columns alone: what stands around them counts for much where there are few rows.
+            file.row_group(group).column(column).total_compressed_size
+            for file in files
+            for group in range(file.num_row_groups)
+            for column in range(file.num_columns)
+        )
+        tensors = sum(place.stat().st_size for place in self.tensors.iterdir())
+        return sum(file.num_rows for file in files), results, tensors
+
+    def clear(self) -> None:
+        """Remove what a run made that came to nothing."""
+        for folder in (self.results, self.parts, self.tensors, self.under_way):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.inputs.unlink(missing_ok=True)
+        (self.directory / RUN).unlink(missing_ok=True)
 
     def tidy(self, blocks: int) -> None:
         """Remove what broken-off runs left: unfinished files, tensors of no row, and marks of inputs under way."""

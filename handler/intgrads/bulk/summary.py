@@ -20,7 +20,7 @@ from intgrads.pages.page import report_page
 WORST = 10
 """Inputs with the largest errors of their maps that are shown."""
 
-QUANTILES = (0.5, 0.9, 0.99, 1.0)
+QUANTILES = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "largest": 1.0}
 
 EDGES = np.array([0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, np.inf])
 """Of the bars of the distribution."""
@@ -119,9 +119,7 @@ def summary(store: Store, run: Run) -> Summary:
         done=done,
         failed=failed,
         converged=converged,
-        attribution_error={f"p{q:.0%}".rstrip("%"): float(np.quantile(known, q)) for q in QUANTILES}
-        if len(known)
-        else {},
+        attribution_error={name: float(np.quantile(known, q)) for name, q in QUANTILES.items()} if len(known) else {},
         distribution=_distribution(known),
         evaluations=evaluations,
         seconds=seconds,

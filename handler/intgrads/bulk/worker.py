@@ -25,7 +25,7 @@ from intgrads.client.errors import ClientError
 from intgrads.service import Batch
 from intgrads.serving.loaded import loaded
 
-KEPT_AFTER, KEPT_BYTES = 10.0, 64 * 2**20
+KEPT_AFTER, KEPT_BYTES = 5.0, 64 * 2**20
 """Seconds, or bytes of tensors, after which finished rows are written: what is lost where a worker dies."""
 
 MOST_DEATHS = 3

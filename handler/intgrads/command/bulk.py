@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from os import cpu_count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ from intgrads.command.said import ERR, Exit, Json, fail, tell, tell_json
 from intgrads.command.serve import archive_of, interrupt, on_signals
 
 if TYPE_CHECKING:
-    from intgrads.bulk.pool import Workers
+    from intgrads.bulk.plan import Workers
     from intgrads.bulk.session import Session, Sizes
     from intgrads.bulk.summary import Summary
 
@@ -86,14 +87,14 @@ def bulk(  # noqa: PLR0917
     given = [f"--weights={weights}"] * bool(weights) + [f"--labels={labels}"] * bool(labels)
     given += [f"--set={pair}" for pair in setting or ()]
     archive = archive_of(model, re.sub(r"[^\w.-]+", "-", model), given).absolute()
+    if find_spec("ray") is None:
+        fail("Ray is not installed: pip install 'intgrads[ray]'")
     # Not before it is needed: other commands start at once.
-    try:
-        from intgrads.bulk.inputs import Columns
-        from intgrads.bulk.pool import Workers, joined
-        from intgrads.bulk.session import Asked, Session
-        from intgrads.bulk.store import Store
-    except ImportError as error:
-        fail(f"Ray is not installed ({error}): pip install 'intgrads[ray]'")
+    from intgrads.bulk.inputs import Columns
+    from intgrads.bulk.plan import Workers
+    from intgrads.bulk.session import Asked, Session
+    from intgrads.bulk.store import Store
+
     columns = Columns(text_column, path_column, id_column, _pairs(field_column or ()))
     asked = Asked(source, columns, archive, options, tuple(tensors.split(",")) if tensors else ())
     share = max(1.0, (cpu_count() or 1) // workers) if cpus is None else cpus
@@ -105,8 +106,7 @@ def bulk(  # noqa: PLR0917
         with store.lock().acquire(timeout=0):
             session = Session(store, asked, retry_failed)
             _tell_begin(session, as_json)
-            with joined(crew):
-                failed = _worked(session, crew, as_json)
+            failed = _worked(session, crew, as_json)
     except Timeout:
         fail(f"another run is writing to {out}; wait for its end, or choose another --out")
     except KeyboardInterrupt:
@@ -131,16 +131,21 @@ def _pairs(written: Sequence[str]) -> dict[str, str]:
 
 def _worked(session: Session, crew: Workers, as_json: bool) -> int:
     """Work through what is left, sum up, and return how many inputs have no answer."""
-    try:
-        with _progress(session, as_json):
-            if session.state.left:
-                sizes = session.try_out(crew)
-                if sizes is not None:
-                    _tell_sizes(sizes, as_json)
-                session.work(crew)
+    from intgrads.bulk.pool import joined
+
+    if session.finished:
+        found = session.summary()
+    else:
+        with joined(crew):
+            try:
+                with _progress(session, as_json):
+                    if not session.state.done:
+                        session.try_out(crew)
+                    _tell_sizes(session.sizes(), as_json)
+                    session.work(crew)
+            finally:
+                session.merge()  # whatever ended it: what is finished becomes results
             found = session.finish(crew)
-    finally:
-        session.merge()
     _tell_end(session, found, as_json)
     return found.failed
 
@@ -160,11 +165,12 @@ def _progress(session: Session, as_json: bool) -> Iterator[None]:
         bar = progress.add_task("", total=session.run.rows, rate="")
 
         def watch() -> None:
-            begun, told = time.monotonic(), time.monotonic()
+            begun = told = time.monotonic()
+            before, _ = session.counts()
             while not over.wait(0.5):
                 done, failed = session.counts()
                 now = time.monotonic()
-                rate = (done - session.state.done) / (now - begun)
+                rate = (done - before) / (now - begun)
                 failures = f", {failed} failed" if failed else ""
                 progress.update(bar, completed=done, rate=f"{rate:.3g} a second{failures}")
                 if as_json and now - told > EVERY:
@@ -193,9 +199,11 @@ def _tell_begin(session: Session, as_json: bool) -> None:
         tell(note, "yellow", ERR)
 
 
-def _tell_sizes(sizes: Sizes, as_json: bool) -> None:
+def _tell_sizes(sizes: Sizes | None, as_json: bool) -> None:
     from intgrads.bulk.session import in_words
 
+    if sizes is None:
+        return
     if as_json:
         tell_json(event="sizes", rows=sizes.rows, results=sizes.results, tensors=sizes.tensors, free=sizes.free)
         return
