@@ -36,7 +36,7 @@ def test_one_file_is_one_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("t.csv", "\ufefftext,label\nGood.,1\n\"a, b\",2\n"),
+        ("t.csv", '\ufefftext,label\nGood.,1\n"a, b",2\n'),
         ("t.tsv", "text\tlabel\nGood.\t1\na, b\t2\n"),
         ("t.jsonl", '{"text": "Good.", "label": 1}\n\n{"text": "a, b", "label": 2}\n'),
     ],

@@ -1,6 +1,7 @@
 """The folder of a run: a finished row is kept whatever ends the run, none is there twice, and none goes missing."""
 
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ def made(directory: Path, inputs: int = 3) -> Store:
 
 
 def part(rows: dict[int, str], note: str = "") -> pa.Table:
-    return table_of([{"row": row, "id": str(row), "status": status, "error": note} for row, status in rows.items()], RUN)
+    return table_of(
+        [{"row": row, "id": str(row), "status": status, "error": note} for row, status in rows.items()], RUN
+    )
 
 
 def test_inputs_come_back_by_their_blocks(tmp_path: Path) -> None:
@@ -123,10 +126,8 @@ def test_wherever_merging_is_broken_off_each_row_is_there_once(
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Path, "unlink", unlink)
-            try:
+            with suppress(KilledError):
                 store.merge(0)
-            except KilledError:
-                pass
         assert set(store.finished(0)) == kept
     store.merge(0)
     assert pq.read_table(store.result(0))["row"].to_pylist() == list(range(12))

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import requests
 from intgrads.archives.archiver import make_archive
+from intgrads.client.result import Result
 from intgrads.networks.family import Order
 from intgrads.serving.torchserve import TorchServe, free_ports
 from intgrads.settings import Settings
+from safetensors.numpy import load_file
 from shared import bad_requests, bad_texts
 from shared.archives import TINY, rewrite
+from shared.bulk import bulk, results
 from shared.faults import wait_until, wait_until_computing
 from shared.places import EXAMPLES
 from shared.ray_serve import RayServe, serving
@@ -43,6 +46,7 @@ class Both:
     torchserve: str
     ray: str
     started: RayServe
+    store: Path
 
     def post(self, name: str, **options: Any) -> tuple[requests.Response, requests.Response]:
         """Ask both the same."""
@@ -68,7 +72,7 @@ def both(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]
         TorchServe(directory, free_ports(5), [path.name for path in archives], store).running_until_left() as server,
         serving(archives) as started,
     ):
-        yield Both(server.url, started.url, started)
+        yield Both(server.url, started.url, started, store)
 
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -238,3 +242,34 @@ def test_a_replica_that_is_killed_loses_its_request_and_is_replaced(both: Both) 
     assert pid not in both.started.replicas("small")
     url = f"{both.ray}/ready"
     wait_until(lambda: requests.get(url, timeout=60).json()["small"] == "ready", "the replica is ready again")
+
+
+OF_A_PICTURE = {"target_class": "dog", "groups": "superpixels"}
+OF_A_TEXT = {"tolerance": 0.02, "groups": "words"}
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "fields", "tensor"),
+    [
+        ("small", ("cat.jpg", "shapes.png"), OF_A_PICTURE, "integrated_grads"),
+        ("text", ("negation.txt", "but.txt"), OF_A_TEXT, "integrated_gradients"),
+    ],
+)
+def test_a_run_over_a_data_set_has_the_same_numbers(
+    both: Both, tmp_path: Path, name: str, files: tuple[str, str], fields: dict[str, Any], tensor: str
+) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps({"path": str(EXAMPLES / file)}) + "\n" for file in files))
+    options = [f"--field={field}={value}" for field, value in fields.items()]
+    run = bulk(source, both.store / f"{name}.mar", tmp_path / "out", *options, "--tensors", tensor)
+    assert run.returncode == 0, run.stderr
+    for row, file in zip(results(tmp_path / "out"), files, strict=True):
+        asked = {**fields, "fields": tensor, "format": "safetensors"}
+        with (EXAMPLES / file).open("rb") as content:
+            reply = requests.post(
+                f"{both.torchserve}/predictions/{name}", files={"data": content}, data=asked, timeout=120
+            )
+        served = Result.read(reply.content)
+        assert json.loads(row["info"]) == served.info
+        kept = load_file(tmp_path / "out" / "tensors" / row["tensors"])[f"{row['row']}/{tensor}"]
+        assert kept.tobytes() == served[tensor].tobytes()

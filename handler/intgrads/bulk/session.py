@@ -151,7 +151,9 @@ class Session:
         self._look()
 
     def sizes(self) -> Sizes | None:
-        """Return what the rows that are left will take on the disk, by those that are finished; None of none.
+        """Return what the rows that are left will take on the disk, by those that are finished.
+
+        None where nothing is left, or nothing is known.
 
         Raises
         ------
@@ -159,9 +161,9 @@ class Session:
             If the disk will not hold them.
         """
         rows, results, tensors = self.store.sizes()
-        if not rows:
-            return None
         left = self.run.rows - rows
+        if not rows or not left:
+            return None
         free = shutil.disk_usage(self.store.directory).free
         sizes = Sizes(left, left * results // rows, left * tensors // rows, free)
         if sizes.results + sizes.tensors > free:
