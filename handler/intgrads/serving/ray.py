@@ -30,6 +30,7 @@ from intgrads.call import PIECE, Call, Reply, pieces
 from intgrads.errors import RequestError, said
 from intgrads.serving.served import Served, route
 from intgrads.serving.unpacked import unpacked
+from intgrads.speed.cores import cores
 from intgrads.speed.devices import exact_products
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Front:
 
 def sharing(cpus: float) -> int:
     """Return how many processes share this machine's cores with one that has some of them, itself among them."""
-    return max(1, round((os.cpu_count() or 1) / max(cpus, 0.5)))
+    return max(1, round(cores() / max(cpus, 0.5)))
 
 
 async def to_call(request: Request) -> Call:
