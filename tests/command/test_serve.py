@@ -16,7 +16,7 @@ from intgrads.archives.archive import MANIFEST
 from intgrads.command import serve
 from intgrads.command.main import app
 from intgrads.places import CONFIG, HANDLER, HERE, METRICS, PACKAGE
-from intgrads.serving.torchserve import PORTS, TorchServe
+from intgrads.serving.torchserve import PORTS, ServerError, TorchServe
 from shared.archives import TINY, rewrite
 from shared.commands import (
     ENVIRONMENT,
@@ -142,6 +142,26 @@ def test_an_archive_that_is_missing_is_named(tmp_path: Path, port: int) -> None:
     done = intgrads("serve", tmp_path / "nothing.mar", "--port", str(port))
     assert done.returncode == 1
     assert "there is no nothing.mar in" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_others_reach_it_where_that_is_asked_for_and_requests_alone(
+    archive: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = []
+
+    def not_started(*arguments: Any) -> None:
+        properties.append(arguments[-1])
+        raise ServerError
+
+    monkeypatch.setattr(serve, "TorchServe", not_started)
+    CliRunner().invoke(app, ["serve", str(archive), "--port", "9080", *(["--host", host] if host == "0.0.0.0" else [])])
+    assert properties == [{"inference_address": f"http://{host}:9080"}]
+
+
+@pytest.mark.parametrize("host", ["", "here", "::", "0.0.0.0\nenable_model_api=true"])
+def test_another_host_is_wrong_usage(archive: Path, host: str) -> None:
+    assert CliRunner().invoke(app, ["serve", str(archive), "--host", host]).exit_code == 2
 
 
 @pytest.mark.parametrize("first", ["0", "65532", "x"])
