@@ -120,6 +120,18 @@ def test_an_archive_that_cannot_be_loaded_is_not_called_ready(archive: Path, por
     assert_gone(port)
 
 
+@pytest.mark.server
+def test_an_archive_that_is_cut_short_is_told_at_once(archive: Path, port: int, tmp_path: Path) -> None:
+    """TorchServe goes on without it, and a worker of it would be waited for in vain."""
+    damaged = tmp_path / "damaged.mar"
+    damaged.write_bytes(archive.read_bytes()[:1000])
+    done = intgrads("serve", damaged, "--port", str(port))
+    assert done.returncode == 1
+    assert "damaged.mar is no archive, or a damaged one" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert_gone(port)
+
+
 # ---------------------------------------------------------------------- what keeps it from starting
 def test_a_port_that_is_taken_is_named(archive: Path, port: int) -> None:
     with socket.create_server(("127.0.0.1", port + 2)):
