@@ -8,8 +8,8 @@ from shared.places import HANDLER, ROOT
 
 TESTS = ROOT / "tests"
 MODULES = {str(path.relative_to(TESTS)): path for path in TESTS.rglob("*.py")}
-OF_THEIR_OWN = {"documents", "server", "shared"}
-"""Folders that mirror none of the package's: the documents, a real TorchServe, and what tests share."""
+OF_THEIR_OWN = {"containers", "documents", "server", "shared"}
+"""Folders that mirror none of the package's: containers, the documents, a real TorchServe, and what tests share."""
 
 
 def imported(module: Path) -> set[str]:

@@ -16,7 +16,7 @@ from intgrads.archives.archive import MANIFEST
 from intgrads.command import serve
 from intgrads.command.main import app
 from intgrads.places import CONFIG, HANDLER, HERE, METRICS, PACKAGE
-from intgrads.serving.torchserve import PORTS, TorchServe
+from intgrads.serving.torchserve import PORTS, ServerError, TorchServe
 from shared.archives import TINY, rewrite
 from shared.commands import (
     ENVIRONMENT,
@@ -120,6 +120,18 @@ def test_an_archive_that_cannot_be_loaded_is_not_called_ready(archive: Path, por
     assert_gone(port)
 
 
+@pytest.mark.server
+def test_an_archive_that_is_cut_short_is_told_at_once(archive: Path, port: int, tmp_path: Path) -> None:
+    """TorchServe goes on without it, and a worker of it would be waited for in vain."""
+    damaged = tmp_path / "damaged.mar"
+    damaged.write_bytes(archive.read_bytes()[:1000])
+    done = intgrads("serve", damaged, "--port", str(port))
+    assert done.returncode == 1
+    assert "damaged.mar is no archive, or a damaged one" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert_gone(port)
+
+
 # ---------------------------------------------------------------------- what keeps it from starting
 def test_a_port_that_is_taken_is_named(archive: Path, port: int) -> None:
     with socket.create_server(("127.0.0.1", port + 2)):
@@ -142,6 +154,26 @@ def test_an_archive_that_is_missing_is_named(tmp_path: Path, port: int) -> None:
     done = intgrads("serve", tmp_path / "nothing.mar", "--port", str(port))
     assert done.returncode == 1
     assert "there is no nothing.mar in" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_others_reach_it_where_that_is_asked_for_and_requests_alone(
+    archive: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = []
+
+    def not_started(*arguments: Any) -> None:
+        properties.append(arguments[-1])
+        raise ServerError
+
+    monkeypatch.setattr(serve, "TorchServe", not_started)
+    CliRunner().invoke(app, ["serve", str(archive), "--port", "9080", *(["--host", host] if host == "0.0.0.0" else [])])
+    assert properties == [{"inference_address": f"http://{host}:9080"}]
+
+
+@pytest.mark.parametrize("host", ["", "here", "::", "0.0.0.0\nenable_model_api=true"])
+def test_another_host_is_wrong_usage(archive: Path, host: str) -> None:
+    assert CliRunner().invoke(app, ["serve", str(archive), "--host", host]).exit_code == 2
 
 
 @pytest.mark.parametrize("first", ["0", "65532", "x"])

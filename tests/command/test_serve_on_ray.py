@@ -41,12 +41,12 @@ def test_an_archive_that_is_none_is_told(tmp_path: Path) -> None:
 
 def test_a_file_for_a_cluster(archive: Path, tmp_path: Path) -> None:
     place = tmp_path / "serve.yaml"
-    options = ["--workers", "2", "--most-workers", "4", "--port", "8123", "--config", str(place)]
+    options = ["--workers", "2", "--most-workers", "4", "--host", "0.0.0.0", "--port", "8123", "--config", str(place)]
     done = CliRunner().invoke(app, ["serve", str(archive), "--on", "ray", *options])
     assert done.exit_code == 0
     assert "serve deploy" in done.stdout
     held = yaml.safe_load(place.read_text())
-    assert held == configuration([Served(archive=str(archive), replicas=2, most_replicas=4)], "127.0.0.1", 8123)
+    assert held == configuration([Served(archive=str(archive), replicas=2, most_replicas=4)], "0.0.0.0", 8123)
     assert [one["route_prefix"] for one in held["applications"]] == ["/predictions/small", "/"]
 
 

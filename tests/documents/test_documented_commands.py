@@ -32,6 +32,10 @@ SERVER = (
 )
 SERVE = "runs until Ctrl-C, on port 8080; test_serve.py starts such servers on free ports"
 SHOW = "opens a browser, or needs another line's answer; test_show.py shows answers of its own where there is none"
+CONTAINER = (
+    "needs a container engine; tests/containers look at what it would read, and docs/containers.md says what was tried"
+)
+CLUSTER = "needs a Kubernetes cluster; tests/containers hold the manifests to schemas"
 INSTALLS = "installs packages; run_tests.sh installed the same ones from constraints.txt before the tests"
 
 NOT_RUN = {
@@ -84,6 +88,8 @@ NOT_RUN = {
     "python scripts/certificate.py .run/tls": "test_remote.py makes one by the same function",
     "nginx -p . -c nginx.conf": "needs port 8443; test_remote.py starts it on a free one",
     "pip install --require-hashes -r requirements.lock": INSTALLS,
+    "intgrads serve /model_store/intgrads.mar --on ray --host 0.0.0.0 --workers 2 --cpus 2 --config serve.yaml": "test_"
+    "containers.py runs it, and compares",
     "./archive.sh timm:resnet50 --weights resnet50.safetensors --name resnet": OWN,
     "./archive.sh timm:resnet50 --weights resnet50.safetensors --examples pictures --name resnet": OWN,
     "curl -F data=@examples/cat.jpg -F baseline=examples -F format=html http://127.0.0.1:8080/predictions/resnet "
@@ -96,6 +102,8 @@ NOT_RUN = {
     "./archive.sh tensormask --tensormask model_final_e8df31.pkl --name coco": OWN,
     "./archive.sh timm:resnet50 --weights resnet50.safetensors --tensormask model_final_e8df31.pkl --name both": OWN,
 }
+NOT_RUN |= {line: CONTAINER for _, line in LINES if line.startswith("docker ")}
+NOT_RUN |= {line: CLUSTER for _, line in LINES if line.startswith("kubectl ")}
 
 ARCHIVES = list(dict.fromkeys(line for _, line in LINES if line.startswith("./archive.sh")))
 IN_A_TABLE = re.findall(r"\| `(\./archive\.sh [^`]*)`", (ROOT / "docs" / "moving.md").read_text())

@@ -88,9 +88,12 @@ def test_whether_an_archive_can_answer(torchserve: TorchServe, capsys: pytest.Ca
     assert torchserve.workers("damaged")[0]["status"] == "READY"
     assert ready.main(["batches", "text", *url]) == 0
     assert ready.main(["batches", "damaged", *url]) == 1
+    assert ready.main(["damaged", "--busy", *url]) == 1
+    assert ready.main(url) == 1  # of all that are served
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ["batches: ready", "text: ready", "batches: ready"]
     assert "what" in lines[3]
+    assert {"batches: ready", "text: ready"} <= set(lines[5:])
 
 
 def test_no_server_and_no_archive_are_not_ready(torchserve: TorchServe, capsys: pytest.CaptureFixture[str]) -> None:

@@ -255,7 +255,7 @@ OF_A_TEXT = {"tolerance": 0.02, "groups": "words"}
         ("text", ("negation.txt", "but.txt"), OF_A_TEXT, "integrated_gradients"),
     ],
 )
-def test_a_run_over_a_data_set_has_the_same_numbers(
+def test_a_run_over_a_data_set_has_the_same_numbers(  # noqa: PLR0917
     both: Both, tmp_path: Path, name: str, files: tuple[str, str], fields: dict[str, Any], tensor: str
 ) -> None:
     source = tmp_path / "rows.jsonl"

@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 def test_threads_are_shared_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr(devices, "_cores", lambda: 8)
+    monkeypatch.setattr(devices, "cores", lambda: 8)
     try:
         for workers, threads in ((1, 8), (3, 2), (20, 1)):
             set_threads(0, partial(int, workers))

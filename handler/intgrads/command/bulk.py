@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from os import cpu_count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,10 +93,11 @@ def bulk(  # noqa: PLR0917
     from intgrads.bulk.plan import Workers
     from intgrads.bulk.session import Asked, Session
     from intgrads.bulk.store import Store
+    from intgrads.speed.cores import cores
 
     columns = Columns(text_column, path_column, id_column, _pairs(field_column or ()))
     asked = Asked(source, columns, archive, options, tuple(tensors.split(",")) if tensors else ())
-    share = max(1.0, (cpu_count() or 1) // workers) if cpus is None else cpus
+    share = max(1.0, cores() // workers) if cpus is None else cpus
     crew = Workers(str(out.absolute()), str(archive), workers, share, gpus, address)
     store = Store(out.absolute())
     on_signals(interrupt)

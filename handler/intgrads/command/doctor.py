@@ -22,6 +22,7 @@ from rich.table import Table
 from intgrads.command.said import OUT, Exit, Json, tell_json
 from intgrads.places import HERE
 from intgrads.serving.torchserve import PORTS, ServerError, java_home
+from intgrads.speed.cores import cores
 
 GIB = 2**30
 MEMORY, DISK = 3 * GIB, 2 * GIB
@@ -124,9 +125,9 @@ def devices() -> Iterator[Finding]:
         return
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     capability = torch.backends.cpu.get_cpu_capability()
-    said = f"{cores} core{'s' * (cores != 1)}, PyTorch uses {capability}"
+    count = cores()
+    said = f"{count} core{'s' * (count != 1)}, PyTorch uses {capability}"
     if capability in ("DEFAULT", "NO AVX"):
         yield Finding("processor", "note", f"{said}: it has no AVX2, or is told not to use it; expect it to be slow")
     else:

@@ -12,8 +12,6 @@ import yaml
 
 from intgrads.command.said import ERR, Exit, fail, tell, tell_json
 
-HOST = "127.0.0.1"
-
 PATIENCE = 60
 """Seconds to wait for what an archive says of itself."""
 
@@ -31,6 +29,7 @@ def serve_on_ray(
     archive: Path,
     workers: Workers,
     *,
+    host: str,
     port: int,
     address: str | None,
     config: Path | None,
@@ -48,18 +47,18 @@ def serve_on_ray(
         gpus=workers.gpus,
     )
     if config is not None:
-        config.write_text(yaml.safe_dump(configuration([served], HOST, port), sort_keys=False))
+        config.write_text(yaml.safe_dump(configuration([served], host, port), sort_keys=False))
         tell(f"{config}: start a cluster by `ray start --head`, then `serve deploy {config}`")
         return
     try:
         from intgrads.serving import ray
     except ImportError as error:
         fail(f"Ray is not installed ({error}): pip install 'intgrads[ray]'")
-    url = f"http://{HOST}:{port}"
+    url = f"http://127.0.0.1:{port}"
     stopping = {signal.SIGINT, signal.SIGTERM}
     ERR.print(f"starting Ray Serve on {url} (Ctrl-C stops it)")
     try:
-        ray.run([served], host=HOST, port=port, address=address)
+        ray.run([served], host=host, port=port, address=address)
         # From here on nothing is broken off: these signals wait to be taken.
         signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
         states = httpx.get(f"{url}/ready", timeout=PATIENCE).json()

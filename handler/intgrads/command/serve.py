@@ -47,6 +47,12 @@ def serve(  # noqa: PLR0917
     ] = None,
     name: Annotated[str, typer.Option(help="The archive's name, and in its URL.")] = "intgrads",
     port: Annotated[int, typer.Option(min=1, max=65536 - len(PORTS), help="The first of five ports in a row.")] = 8080,
+    host: Annotated[
+        Literal["127.0.0.1", "0.0.0.0"],
+        typer.Option(
+            help="Where requests are taken: from this machine, or from whoever reaches it; no token is asked."
+        ),
+    ] = "127.0.0.1",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers; by default as many as the archive says.", show_default=False)
     ] = None,
@@ -74,6 +80,7 @@ def serve(  # noqa: PLR0917
         serve_on_ray(
             archive,
             Workers(workers or 1, most_workers, cpus, gpus),
+            host=host,
             port=port,
             address=address,
             config=config,
@@ -81,7 +88,11 @@ def serve(  # noqa: PLR0917
         )
         return
     directory = HERE / ".run" / f"serve-{port}"
-    server = TorchServe(directory, range(port, port + len(PORTS)), [archive.name], archive.parent.absolute())
+    # Management and metrics stay on this machine, whoever may send requests.
+    properties = {"inference_address": f"http://{host}:{port}"}
+    server = TorchServe(
+        directory, range(port, port + len(PORTS)), [archive.name], archive.parent.absolute(), properties
+    )
     stopped: list[int] = []
     on_signals(interrupt)
     try:

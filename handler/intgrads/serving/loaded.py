@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from intgrads.service import Service
 from intgrads.serving.unpacked import unpacked
+from intgrads.speed.cores import cores
 from intgrads.speed.devices import exact_products
 
 
@@ -44,4 +44,4 @@ def loaded(archive: Path, cpus: float, name: str | None = None) -> tuple[Service
 
 def sharing(cpus: float) -> int:
     """Return how many processes share this machine's cores with one that has some of them, itself among them."""
-    return max(1, round((os.cpu_count() or 1) / max(cpus, 0.5)))
+    return max(1, round(cores() / max(cpus, 0.5)))

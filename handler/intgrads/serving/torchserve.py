@@ -202,7 +202,7 @@ class TorchServe:
         Raises
         ------
         ServerError
-            If the server exits, a worker dies, or the time is over; with the worker's own last lines.
+            If the server exits, an archive is none, a worker dies, or the time is over; with the last that was said.
         """
         end = time.monotonic() + seconds
         for model in self.models:
@@ -210,7 +210,11 @@ class TorchServe:
             while not any(worker["status"] == "READY" for worker in self.workers(name)):
                 if not self.running():
                     raise ServerError(f"TorchServe exited at its start.\n{self.last_words()}")
-                if "Backend worker process died" in self.log("ts_log.log"):
+                said = self.log("ts_log.log")
+                if f"Failed to load model: {model}\n" in said:
+                    # It goes on, for other archives.
+                    raise ServerError(f"{model} is no archive, or a damaged one.\n{self.last_words()}")
+                if "Backend worker process died" in said:
                     raise ServerError(f"a worker died while loading {name}.\n{self.last_words()}")
                 if time.monotonic() > end:
                     raise ServerError(f"no worker of {name} was ready after {seconds:.0f} s.\n{self.last_words()}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from intgrads.speed.cores import cores
 
 MOST_ROWS = 1024
 """Largest batch, however small the network."""
@@ -31,17 +32,13 @@ def set_threads(threads: int, workers: Callable[[], int]) -> None:
     Parameters
     ----------
     threads : int
-        0 shares the machine's cores among the workers: two with all cores each are slower than either alone.
+        0 shares the cores that there are among the workers: two with all cores each are slower than either alone.
     workers : callable
         Counts the processes that compute on this machine's cores, this one among them; called only for 0.
     """
-    wanted = threads or max(1, _cores() // workers())
+    wanted = threads or max(1, cores() // workers())
     if torch.get_num_threads() != wanted:
         torch.set_num_threads(wanted)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class OnDevice(nn.Module):
