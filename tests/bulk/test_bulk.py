@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from intgrads.command.main import app
 from shared.bulk import bulk, results, texts, write_csv
 from shared.commands import interrupted, read_until, running
+from shared.pages import ROOT, blocks
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.server
@@ -127,3 +129,15 @@ def test_an_input_that_is_none_is_told(archive: Path, tmp_path: Path) -> None:
     run = bulk(tmp_path / "none.csv", archive, tmp_path / "out")
     assert run.returncode == 1
     assert "there is no" in run.stderr
+
+
+def test_results_are_read_as_the_documentation_shows(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "attributions").symlink_to(done)
+    monkeypatch.chdir(tmp_path)
+    (program,) = blocks(ROOT / "docs" / "bulk.md", "python")
+    found: dict[str, Any] = {}
+    exec(program.replace("integrated_grads", "output"), found)
+    assert found["values"].shape == (1, 2)
+    assert found["worst"].attribution_error == found["answered"].attribution_error.max()

@@ -31,6 +31,7 @@ SERVER = (
     "tests start their servers by serving/torchserve.py, on free ports; that its archives are made is checked below"
 )
 SERVE = "runs until Ctrl-C, on port 8080; test_serve.py starts such servers on free ports"
+BULK = "runs over data of the reader's own; tests/bulk run over theirs"
 SHOW = "opens a browser, or needs another line's answer; test_show.py shows answers of its own where there is none"
 CONTAINER = (
     "needs a container engine; tests/containers look at what it would read, and docs/containers.md says what was tried"
@@ -70,6 +71,10 @@ NOT_RUN = {
     "pip install 'intgrads[app]'": "installs; run_tests.sh has it",
     "intgrads app": "needs port 7860; test_app_in_a_browser.py opens it at a free one",
     "pip install 'intgrads[ray]'": "installs; run_tests.sh has it",
+    "intgrads bulk examples/cat.jpg --model demo-image --out attributions": BULK,
+    "intgrads bulk reviews.csv --model demo-text --out reviews --tolerance 0.02 --field groups=words --workers 2": BULK,
+    "intgrads bulk 'photos/**/*.jpg' --model model_store/resnet.mar --out photos-out --tensors integrated_grads": BULK,
+    "intgrads bulk reviews.csv --model demo-text --out by-label --field-column target_class=label": BULK,
     "intgrads serve --on ray": "needs port 8080; test_serve_on_ray.py takes a free one",
     "intgrads serve --on ray --workers 2 --most-workers 8 --config serve.yaml": "test_serve_on_ray.py writes one",
     "ray get-auth-token --generate": "writes into the home folder",

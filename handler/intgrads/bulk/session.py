@@ -88,7 +88,7 @@ class Session:
         self._look()
         self.notes: list[str] = []
         if others := left_out(asked.source):
-            self.notes.append(f"{others} files of {asked.source} are neither pictures nor texts, and were left out")
+            self.notes.append(f"left out: {others} of the files of {asked.source}, neither pictures nor texts")
 
     def _look(self) -> None:
         """Look at what is finished and what is left, once all is merged."""
