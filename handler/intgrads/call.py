@@ -12,6 +12,10 @@ PIECE = 4 * 1024 * 1024
 """Bytes of one piece of an answer. One buffer of 300 MB takes TorchServe 20 s, the same in pieces 2 s."""
 
 
+MOST_BYTES = 100 * 2**20
+"""Of a request's body, as in config.properties."""
+
+
 @dataclass(frozen=True)
 class Limit:
     """The largest answer that a caller's way of asking can carry.

@@ -117,3 +117,18 @@ def test_bytes_are_told_as_people_say_them() -> None:
         "7.89 MB",
         "1,234.0 GB",
     ]
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(asked: Asked, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(OtherRunError, match=r"holds no run, but thesis\.txt"):
+        session(tmp_path / "out", asked)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_that_came_no_further_than_its_inputs_is_begun_anew(asked: Asked, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("inputs.parquet", ".inputs.parquet.1.unfinished", ".lock"):
+        (tmp_path / "out" / name).write_bytes(b"half")
+    assert session(tmp_path / "out", asked).state.rows_left == ROWS

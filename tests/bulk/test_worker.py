@@ -1,6 +1,7 @@
 """A worker of a run, without Ray: it keeps what the service answers, and inputs that end workers are given up."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from intgrads.bulk.inputs import Input
 from intgrads.bulk.run import Run
 from intgrads.bulk.store import Store
 from intgrads.bulk.worker import MOST_DEATHS, Worker
-from intgrads.call import Call
+from intgrads.call import MOST_BYTES, Call
 from intgrads.client.result import Result
 from safetensors.numpy import load_file
 from shared.bulk import texts
@@ -24,6 +25,7 @@ def loaded(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Worker:
 
 
 def begun(directory: Path, inputs: list[Input], **asked: object) -> Store:
+    directory.mkdir(exist_ok=True)
     store = Store(directory)
     store.write_inputs(inputs)
     store.make()
@@ -88,7 +90,7 @@ def test_a_file_that_is_not_there_is_a_row_with_its_error(loaded: Worker, tmp_pa
     found = rows(worker)
     assert found[0]["status"] == "done"
     assert (found[1]["status"], found[1]["error_type"]) == ("failed", "Unreadable")
-    assert "No such file" in str(found[1]["error"])
+    assert "no such file" in str(found[1]["error"])
 
 
 def test_tensors_are_those_of_the_answer(loaded: Worker, tmp_path: Path) -> None:
@@ -152,3 +154,22 @@ def test_a_page_of_an_input(at: Worker, tmp_path: Path) -> None:
     assert "integrated" in (tmp_path / "page.html").read_text()
     assert not at.page(0, 6, tmp_path / "none.html")
     assert not (tmp_path / "none.html").exists()
+
+
+def test_what_is_no_text_or_no_file_is_a_row_with_its_error(loaded: Worker, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    inputs = [
+        Input("\udcff", "not \ud800 text", None),
+        *(Input(name, None, str(tmp_path / name)) for name in ("pipe", "large", "\udcff", "a\0b")),
+        Input("folder", None, str(tmp_path)),
+    ]
+    worker = moved(loaded, begun(tmp_path / "run", inputs))
+    worker.answer(0, range(6))
+    found = rows(worker)
+    assert {row["status"] for row in found.values()} == {"failed"}
+    assert found[0]["error_type"] not in (None, "Unreadable")
+    assert [found[row]["error_type"] for row in range(1, 6)] == ["Unreadable"] * 5
+    assert found[0]["id"] == "\\udcff"
+    assert "larger than" in str(found[2]["error"])

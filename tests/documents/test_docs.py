@@ -182,9 +182,11 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
         assert any((place / path).is_file() for place in places), path
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if page.name != "client.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in DOCS if page.name not in ("bulk.md", "client.md")], ids=lambda page: page.name
+)
 def test_python_of_the_docs_runs(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What asks a server, ``test_documented_client.py`` runs."""
+    """What asks a server, ``test_documented_client.py`` runs; what reads a run over a data set, ``test_bulk.py``."""
     for block in blocks(page, "python"):
         exec(block, {})
     if page.name == "api.md":

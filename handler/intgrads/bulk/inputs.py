@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from intgrads.call import MOST_BYTES
 from intgrads.client.options import value_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".txt")
@@ -68,6 +69,26 @@ class Input:
     path: str | None
     fields: dict[str, Any] = field(default_factory=dict)
 
+    def content(self) -> str | bytes:
+        """Return its text, or the bytes of its file.
+
+        Raises
+        ------
+        InputsError
+            If there is no such file, or it is larger than a request may be.
+        """
+        if self.path is None:
+            return self.text or ""
+        try:
+            # Not a pipe or a device, which may never end.
+            if not Path(self.path).is_file():
+                raise InputsError("there is no such file")
+            if self.length > MOST_BYTES:
+                raise InputsError(f"the file is larger than {MOST_BYTES // 2**20} MiB, the most that is taken")
+            return Path(self.path).read_bytes()
+        except OSError as error:
+            raise InputsError(f"the file cannot be read: {error.strerror}") from None
+
     @property
     def length(self) -> int:
         """Characters of a text, or bytes of a file; 0 where that is not known."""
@@ -75,7 +96,7 @@ class Input:
             return len(self.text or "")
         try:
             return Path(self.path).stat().st_size
-        except OSError:
+        except (OSError, ValueError):  # a path with a zero byte is a ValueError
             return 0
 
 

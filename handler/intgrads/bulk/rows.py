@@ -115,7 +115,11 @@ def failed_row(number: int, input: Input, type: str, message: str, field: str | 
 
 
 def _about(number: int, input: Input) -> dict[str, Any]:
-    return {"row": number, "id": input.id, "input": input.text if input.path is None else input.path}
+    words = {"id": input.id, "input": input.text if input.path is None else input.path}
+    # What is no Unicode is told with escapes.
+    return {"row": number} | {
+        name: (word or "").encode("utf-8", "backslashreplace").decode() for name, word in words.items()
+    }
 
 
 def table_of(rows: list[Mapping[str, Any]], run: Run) -> pa.Table:

@@ -97,6 +97,11 @@ class Session:
 
     def _begun(self) -> Run:
         self.store.directory.mkdir(parents=True, exist_ok=True)
+        others = [path.name for path in self.store.directory.iterdir() if not self.store.is_of_no_run(path)]
+        if others:
+            raise OtherRunError(
+                f"{self.store.directory} is not empty and holds no run, but {min(others)}; choose another --out"
+            )
         run = self._run(*self.store.write_inputs(read_inputs(self.asked.source, self.asked.columns)))
         if not run.rows:
             raise InputsError(f"{self.asked.source} holds no inputs")

@@ -32,17 +32,20 @@ from intgrads.bulk.run import Run
 BLOCK = 1024
 """Rows of one file of results, and of one row group of the inputs."""
 
-RUN = "run.json"
+RUN, LOCK, UNFINISHED = "run.json", ".lock", ".unfinished"
+
+NO_TEXT = "surrogatepass"
+"""Texts and paths may hold what is no Unicode; they are kept as bytes, as they came."""
 
 INPUTS = pa.schema(
-    {
-        "row": pa.int64(),
-        "id": pa.string(),
-        "text": pa.string(),
-        "path": pa.string(),
-        "fields": pa.string(),
-        "length": pa.int64(),
-    }
+    [
+        ("row", pa.int64()),
+        ("id", pa.binary()),
+        ("text", pa.binary()),
+        ("path", pa.binary()),
+        ("fields", pa.string()),
+        ("length", pa.int64()),
+    ]
 )
 
 
@@ -70,9 +73,13 @@ class Store:
         for folder in (self.results, self.parts, self.tensors, self.under_way):
             folder.mkdir(parents=True, exist_ok=True)
 
+    def is_of_no_run(self, path: Path) -> bool:
+        """Whether a file in it may be there before a run is begun: its lock, and inputs of one that came no further."""
+        return path.name in (LOCK, self.inputs.name) or path.suffix == UNFINISHED
+
     def lock(self) -> FileLock:
         """Return the lock of those who write to it; it is free again when its holder has ended, however."""
-        return FileLock(self.directory / ".lock")
+        return FileLock(self.directory / LOCK)
 
     @property
     def run(self) -> Run | None:
@@ -91,15 +98,7 @@ class Store:
         digest, rows = hashlib.sha256(), 0
         with whole(self.inputs) as place, pq.ParquetWriter(place, INPUTS) as file:
             for block in _blocks(inputs):
-                held = [
-                    {
-                        "row": rows + k,
-                        **asdict(one),
-                        "fields": json.dumps(one.fields, default=str),
-                        "length": one.length,
-                    }
-                    for k, one in enumerate(block)
-                ]
+                held = [_kept(rows + k, one) for k, one in enumerate(block)]
                 digest.update(digest_of(block))
                 rows += len(block)
                 file.write_table(pa.Table.from_pylist(held, INPUTS))
@@ -108,10 +107,7 @@ class Store:
     def read_inputs(self, block: int) -> dict[int, Input]:
         """Return the inputs of a block by their rows."""
         table = pq.ParquetFile(self.inputs).read_row_group(block)
-        return {
-            one["row"]: Input(one["id"], one["text"], one["path"], json.loads(one["fields"]))
-            for one in table.to_pylist()
-        }
+        return {one["row"]: _input(one) for one in table.to_pylist()}
 
     def digest_inputs(self, inputs: Iterable[Input]) -> tuple[int, str]:
         """Return the same of inputs that are kept already, to be compared."""
@@ -216,7 +212,7 @@ class Store:
     def tidy(self, blocks: int) -> None:
         """Remove what broken-off runs left: unfinished files, tensors of no row, and marks of inputs under way."""
         for folder in (self.directory, self.results, self.parts, self.tensors):
-            for place in folder.glob(".*.unfinished"):
+            for place in folder.glob(f".*{UNFINISHED}"):
                 place.unlink()
         for place in self.under_way.iterdir():
             place.unlink()
@@ -248,7 +244,7 @@ class Store:
 @contextmanager
 def whole(place: Path) -> Iterator[Path]:
     """Yield where to write a file that comes under its name when all of it is on the disk, or not at all."""
-    written = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.unfinished")
+    written = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}{UNFINISHED}")
     try:
         yield written
         with written.open("rb+") as file:
@@ -263,6 +259,21 @@ def _counts(names: Iterable[str]) -> tuple[int, int]:
     """Return how many rows parts hold, and how many of them failed, by their names."""
     counts = [name.removesuffix(".parquet").split("-")[-2:] for name in names if not name.startswith(".")]
     return sum(int(rows) for rows, _ in counts), sum(int(failed) for _, failed in counts)
+
+
+def _kept(row: int, one: Input) -> dict[str, Any]:
+    """Return an input as it is kept."""
+    words = {name: getattr(one, name) for name in ("id", "text", "path")}
+    encoded = {name: None if word is None else word.encode("utf-8", NO_TEXT) for name, word in words.items()}
+    return {"row": row, **encoded, "fields": json.dumps(one.fields, default=str), "length": one.length}
+
+
+def _input(held: Mapping[str, Any]) -> Input:
+    """Return an input that was kept."""
+    id, text, path = (
+        None if held[name] is None else held[name].decode("utf-8", NO_TEXT) for name in ("id", "text", "path")
+    )
+    return Input(id or "", text, path, json.loads(held["fields"]))
 
 
 def digest_of(inputs: Iterable[Input]) -> bytes:

@@ -110,15 +110,16 @@ class Worker:
         yield from ([row] for row in sorted(suspects))
 
     # ------------------------------------------------------------------ one batch
-    def _call(self, one: Input, format: str) -> Call | ClientError:
+    def _call(self, one: Input, format: str) -> Call | Exception:
         options = self.run.fields(one.fields)
         if format == "html":
             del options["fields"]
         try:
-            sent = body(one.path, None, options, format) if one.text is None else body(None, one.text, options, format)
-        except ClientError as error:
+            content = one.content()
+            text, file = (content, None) if isinstance(content, str) else (None, content)
+            return Call(body=body(file, text, options, format), content_type="application/json")
+        except (ClientError, ValueError) as error:
             return error
-        return Call(body=sent, content_type="application/json")
 
     def _read(self, rows: Sequence[int], inputs: Mapping[int, Input]) -> _Read:
         started = time.monotonic()

@@ -24,7 +24,7 @@ from starlette.formparsers import FormParser, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from intgrads.call import PIECE, Call, Reply, pieces
+from intgrads.call import MOST_BYTES, PIECE, Call, Reply, pieces
 from intgrads.errors import RequestError, said
 from intgrads.serving.cluster import join
 from intgrads.serving.served import Served, route
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from intgrads.service import Service
 
 logger = logging.getLogger("ray.serve")
-
-MOST_BYTES = 100 * 2**20
-"""Of a request's body, as in config.properties."""
 
 
 class Attributions:
