@@ -1,9 +1,10 @@
 """A data set by ``intgrads bulk``, beside Captum in a loop and beside requests to a server, and what Ray costs.
 
 Each way answers the same inputs with the same fixed number of Gauss-Legendre nodes, a thread for each worker or all of
-the machine's cores for a single one. A run has fixed costs: it starts Ray, and loads the archive. They are told apart
-from its rate by two runs, over the inputs once and over the same inputs three times: what the second takes longer is
-what the inputs take twice.
+the machine's cores for a single one. A run has fixed costs: it starts Ray, and loads the archive. Its rate is therefore
+taken from what it wrote: from the first rows of its workers to the last file of results, plus the part of the work that
+was done before, by the seconds that each row tells. What is left of the run are its fixed costs. Two runs over
+different numbers of inputs would tell less: their starts differ by more than the inputs take.
 
 - ``bulk``: inputs a second of each way, and the seconds that a run takes besides. Captum reads and prepares each input
   as we do, predicts, and integrates with its delta. Requests are sent by as many clients as there are workers.
@@ -57,11 +58,11 @@ PICTURES = ("cat.jpg", "shapes.png")
 
 TEXTS, LEAST_WORDS, MOST_WORDS = 200, 3, 200
 CUTTINGS = 60
-EMPTY = 5000
+EMPTY = 2000
 LONG, LONG_STEPS = 10_000, 2
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
-MANY = 3
-"""How often the larger of two runs has the inputs."""
+TIMES = 3
+"""How often a run has the inputs, so that its first rows are a small part of it."""
 
 CORES = os.cpu_count() or 1
 
@@ -139,7 +140,7 @@ def measure(options: Options) -> Tables:
 
 def cases(place: Path, options: Options) -> Iterator[Case]:
     """Yield the cases that are wanted."""
-    of_texts = tuple(texts(8 if options.tiny else TEXTS))
+    of_texts = tuple(texts(8, most=20) if options.tiny else texts(TEXTS))
     if options.wants("texts, 20 steps"):
         yield Case(f"{len(of_texts)} texts, 20 steps", "text", 20, of_texts)
     if options.wants("pictures, 10 steps") and not options.tiny:
@@ -252,27 +253,42 @@ class Begun:
                     yield process
                 except BaseException:
                     process.terminate()
+                    said.seek(0)
+                    print(said.read()[-1000:], file=sys.stderr)
                     raise
             if process.returncode not in {0, 3}:
                 said.seek(0)
                 raise RuntimeError(f"intgrads bulk ended with {process.returncode}: {said.read()[-1000:]}")
 
-    def seconds(self) -> float:
-        """Run it, and return what that took."""
-        started = time.perf_counter()
-        with self.running():
-            pass
-        return time.perf_counter() - started
-
 
 def by_bulk(place: Path, case: Case, archive: Path, workers: int, threads: int) -> Taken:
-    """Return what runs of ``intgrads bulk`` take."""
-    once, many = (
-        Begun(place / f"{n}", case.table(place / f"{n}.csv", n), archive, case.steps, workers, threads).seconds()
-        for n in (1, MANY)
-    )
-    each = (many - once) / ((MANY - 1) * len(case.inputs))
-    return Taken(1 / each, once - each * len(case.inputs))
+    """Return what a run of ``intgrads bulk`` takes."""
+    store = Store(place / "run")
+    source = case.table(place / "inputs.csv", TIMES)
+    started = time.perf_counter()
+    with Begun(store.directory, source, archive, case.steps, workers, threads).running() as run:
+        begun, before = first_written(store, run)
+    whole = time.perf_counter() - started
+    table = pq.read_table(store.results, columns=["row", "seconds"]).to_pylist()
+    each = {row["row"]: row["seconds"] for row in table}
+    share = sum(seconds for row, seconds in each.items() if row not in before) / sum(each.values())
+    ended = max(result.stat().st_mtime for result in store.results.iterdir())
+    working = (ended - begun) / share
+    return Taken(len(each) / working, whole - working)
+
+
+def first_written(store: Store, run: subprocess.Popen[bytes]) -> tuple[float, set[int]]:
+    """Wait until the workers of a run have written rows besides those that were tried; return when, and all by then."""
+    while run.poll() is None:
+        with suppress(OSError):  # parts come and go
+            parts = [(part.stat().st_mtime, store.rows_of(part)) for part in store.parts.glob("*.parquet")]
+            rows: set[int] = set()
+            for at, of_part in sorted(parts):
+                rows.update(of_part)
+                if len(rows) > plan.SAMPLES:
+                    return at, rows
+        time.sleep(0.05)
+    raise RuntimeError(f"intgrads bulk ended with {run.returncode} before its workers wrote anything")
 
 
 def by_captum(case: Case, archive: Path, threads: int) -> float:
