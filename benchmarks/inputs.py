@@ -103,8 +103,13 @@ def inputs(model: str, count: int, device: torch.device) -> Iterator[Input]:
     """Return the first inputs of a demo network, as a worker prepares them."""
     network, plain = load(model, device)
     for name, call in contents(model, count):
-        request, _ = read_request(call, Settings(), network.request, network.defaults)
-        integrand = network.read(request, Settings())[0].look(lambda: None).integrand
-        assert integrand is not None
-        x, baseline = integrand.input[None].to(device), integrand.baseline[None].to(device)
-        yield Input(name, integrand.bind(network.module), integrand.bind(plain), x, baseline)
+        yield prepared(name, call, network, plain, device)
+
+
+def prepared(name: str, call: Call, network: Classifier, plain: nn.Module, device: torch.device) -> Input:
+    """Return an input as a worker prepares it, given what is sent."""
+    request, _ = read_request(call, Settings(), network.request, network.defaults)
+    integrand = network.read(request, Settings())[0].look(lambda: None).integrand
+    assert integrand is not None
+    x, baseline = integrand.input[None].to(device), integrand.baseline[None].to(device)
+    return Input(name, integrand.bind(network.module), integrand.bind(plain), x, baseline)

@@ -92,7 +92,7 @@ def peak_memory(action: Action, device: torch.device) -> float:
     return (resident("VmHWM") - before) / 1024
 
 
-def resident(name: str) -> int:
-    """Return a line of Linux's account of this process, in KiB; getrusage would count its parent's peak too."""
-    status = Path("/proc/self/status").read_text()
+def resident(name: str, process: int | str = "self") -> int:
+    """Return a line of Linux's account of a process, in KiB; getrusage would count its parent's peak too."""
+    status = Path(f"/proc/{process}/status").read_text()
     return int(status.split(f"{name}:")[1].split()[0])

@@ -45,7 +45,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 MEASURED = (
     "speed", "precision", "equal_error-medians", "map_error-networks", "map_error-rules", "map_error-cost", "growth",
     "server-around", "server-load", "server-start", "faithfulness", "faithfulness-differences", "faithfulness-contrast",
-    "saturation", "soak", "soak-memory", "tensormask", "gpu",
+    "saturation", "soak", "soak-memory", "tensormask", "gpu", "ray_serve", "ray_serve-around", "bulk", "bulk-ray",
+    "bulk-memory",
 )  # fmt: skip
 """Tables of benchmarks: the benchmark's name, and after a hyphen which of its tables it is."""
 

@@ -5,7 +5,7 @@ Each has ``measure(options)``, which returns the tables that it fills: their row
 
 NAMES = (
     "speed", "precision", "equal_error", "map_error", "saturation", "growth", "server", "soak", "faithfulness",
-    "tensormask", "gpu",
+    "tensormask", "ray_serve", "bulk", "gpu",
 )  # fmt: skip
 """In the order of ``run.py all``, which leaves ``gpu`` out on a CPU."""
 

@@ -24,15 +24,16 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
 
 import requests
 import torch
@@ -52,6 +53,14 @@ TEXT = (ROOT / "examples" / "negation.txt").read_text()
 LARGE = "integrated_grads,integrated_directional_grads"
 
 
+class Answering(Protocol):
+    """A server, whichever it is."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+
+
 @dataclass(frozen=True)
 class Ask:
     """What is asked: of which archive, and the parts of a form."""
@@ -60,15 +69,25 @@ class Ask:
     archive: str
     form: dict[str, Any]
 
-    def encoded(self, server: TorchServe) -> requests.PreparedRequest:
+    def encoded(self, server: Answering) -> requests.PreparedRequest:
         """Return it as it is sent."""
         return requests.Request("POST", f"{server.url}/predictions/{self.archive}", files=self.form).prepare()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Seconds that a client waited for an answer, those of them in our code, and in the integral; and its bytes."""
+
+    whole: float
+    ours: float
+    integral: float
+    size: int
 
 
 class Client:
     """A client that keeps its connection: Python's own, which takes less time than requests does."""
 
-    def __init__(self, server: TorchServe) -> None:
+    def __init__(self, server: Answering) -> None:
         self._server = server
         self._connection = HTTPConnection(server.url.removeprefix("http://"), timeout=600)
         self._encoded: dict[str, requests.PreparedRequest] = {}
@@ -91,6 +110,13 @@ class Client:
         body = reply.read()
         taken = time.perf_counter() - started
         return taken, reply.status, reply.headers, body
+
+    def parts(self, ask: Ask) -> Parts:
+        """Send what is asked; return what the answer took, part by part."""
+        whole, headers, size = self.post(ask)
+        return Parts(
+            whole, float(headers["X-Intgrads-Seconds"]), float(headers["X-Intgrads-Integration-Seconds"]), size
+        )
 
     def close(self) -> None:
         """Close the connection."""
@@ -157,25 +183,24 @@ def around(place: Path, options: Options) -> list[Row]:
     if not asks:
         return []
     times = 2 if options.tiny else 6 * options.rounds
-    taken: dict[str, list[tuple[float, float, float, int]]] = {ask.name: [] for ask in asks}
+    taken: dict[str, list[Parts]] = {ask.name: [] for ask in asks}
     with served(place, DEMOS) as server, closing(Client(server)) as client:
         for turn in range(times + 2):
             for ask in asks:
                 if "50 steps" in ask.name and turn >= times // 3 + 2:
                     continue
-                whole, headers, size = client.post(ask)
-                ours, integral = (float(headers[f"X-Intgrads-{name}"]) for name in ("Seconds", "Integration-Seconds"))
+                parts = client.parts(ask)
                 if turn >= 2:  # the first warm up
-                    taken[ask.name].append((whole, ours, integral, size))
+                    taken[ask.name].append(parts)
     rows: list[Row] = []
     for name, seconds in taken.items():
         rows.append(
             {
                 "request": name,
-                "answer, kB": round(seconds[0][3] / 1000),
-                "integral, ms": round(1000 * statistics.median(one[2] for one in seconds), 1),
-                "around it, ms": spread([1000 * (whole - integral) for whole, _, integral, _ in seconds]),
-                "handler, ms": spread([1000 * (ours - integral) for _, ours, integral, _ in seconds]),
+                "answer, kB": round(seconds[0].size / 1000),
+                "integral, ms": round(1000 * statistics.median(one.integral for one in seconds), 1),
+                "around it, ms": spread([1000 * (one.whole - one.integral) for one in seconds]),
+                "handler, ms": spread([1000 * (one.ours - one.integral) for one in seconds]),
             }
         )
         print(rows[-1], flush=True)
@@ -216,22 +241,48 @@ def wait_for_workers(server: TorchServe, archive: str, count: int, seconds: floa
 
 def under_load(server: TorchServe, ask: Ask, clients: int, count: int) -> Row:
     """Let clients send their requests, each one after the other."""
-    each = -(-count // clients)
+    with closing(Load(server, [ask] * count, clients)) as sent:
+        sent()
+    return sent.figures()
 
-    def of_client(client: Client) -> list[float]:
-        return [client.post(ask)[0] for _ in range(each)]
 
-    with ThreadPoolExecutor(clients) as pool:
-        connected = [Client(server) for _ in range(clients)]
-        list(pool.map(lambda client: client.post(ask), connected))  # warms up
+class Load:
+    """Clients that send requests, each its next one when the last was answered; called again, they send them again."""
+
+    def __init__(self, server: Answering, asks: Sequence[Ask], clients: int) -> None:
+        self.asks = list(asks)
+        self.taken: list[float] = []
+        self.seconds: list[float] = []
+        self._clients = [Client(server) for _ in range(clients)]
+        self._pool = ThreadPoolExecutor(clients)
+        list(self._pool.map(lambda client: client.post(self.asks[0]), self._clients))  # warms up
+
+    def __call__(self) -> None:
+        """Send all of them; note what each took, and all together."""
+        left: SimpleQueue[Ask] = SimpleQueue()
+        for ask in self.asks:
+            left.put(ask)
+
+        def of_client(client: Client) -> list[float]:
+            taken = []
+            with suppress(Empty):
+                while True:
+                    taken.append(client.post(left.get_nowait())[0])
+            return taken
+
         started = time.perf_counter()
-        taken = [seconds for seconds_of in pool.map(of_client, connected) for seconds in seconds_of]
-        whole = time.perf_counter() - started
-    for client in connected:
-        client.close()
-    return {
-        "requests a second": round(len(taken) / whole, 2),
-    } | percentiles(taken)
+        self.taken += [seconds for taken in self._pool.map(of_client, self._clients) for seconds in taken]
+        self.seconds.append(time.perf_counter() - started)
+
+    def figures(self) -> Row:
+        """Return the throughput and the latency of all that were sent so far."""
+        return {"requests a second": round(len(self.taken) / sum(self.seconds), 2)} | percentiles(self.taken)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.shutdown()
+        for client in self._clients:
+            client.close()
 
 
 def percentiles(taken: list[float]) -> Row:

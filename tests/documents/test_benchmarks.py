@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from docs_tables import MEASURED, RESULTS, figure, results, said_of
+from on_paper import Given, on_paper
 from shared.places import ROOT
 
 RUN = ROOT / "benchmarks" / "run.py"
@@ -36,6 +37,8 @@ def run(*arguments: str) -> str:
         "soak",
         "faithfulness",
         "tensormask",
+        "ray_serve",
+        "bulk",
     ],
 )
 def test_the_smallest_cases_of_each_run_and_write_nothing(name: str) -> None:
@@ -63,6 +66,15 @@ def test_results_state_their_machine_and_fill_tables_of_the_docs(path: Path) -> 
     for name, rows in content["tables"].items():
         assert results(name)
         assert len({tuple(row) for row in rows}) <= 1, "all rows of a table have the same columns"
+
+
+def test_a_large_run_on_paper() -> None:
+    given = Given(rows=10_000, rate=10, input_bytes=100, row_bytes=10, tensor_bytes=70, disk=4_000, merge=0.5, load=20)
+    found = on_paper(given, workers=2)
+    assert found["chunks"] == 40  # of nine blocks four each, and of the last, of 784 rows, four
+    assert found["hours"] == pytest.approx((3 * 20 + 10_000 / 20 + 256 / 10) / 3600)
+    assert found["workers that fill the disk"] == pytest.approx(2)
+    assert found["workers that fill the driver"] == pytest.approx(204.8)
 
 
 def test_figures_are_told_with_their_spread() -> None:

@@ -21,8 +21,9 @@ PROGRAM = """
 import signal, sys
 from intgrads.serving.ray import run, stop
 from intgrads.serving.served import Served
-port, *archives = sys.argv[1:]
-run([Served(archive=archive, cpus=0.25) for archive in archives], host="127.0.0.1", port=int(port))
+port, cpus, replicas, *archives = sys.argv[1:]
+served = [Served(archive=archive, cpus=float(cpus), replicas=int(replicas)) for archive in archives]
+run(served, host="127.0.0.1", port=int(port))
 print("up", flush=True)
 signal.sigwait({signal.SIGTERM, signal.SIGINT})
 stop()
@@ -50,12 +51,12 @@ def _is_replica(process: psutil.Process, name: str) -> bool:
 
 
 @contextmanager
-def serving(archives: Sequence[Path]) -> Iterator[RayServe]:
-    """Serve archives by Ray Serve."""
+def serving(archives: Sequence[Path], cpus: float = 0.25, replicas: int = 1) -> Iterator[RayServe]:
+    """Serve archives by Ray Serve, each by some replicas that have so many cores each."""
     port = free_ports(1)[0]
     with tempfile.TemporaryDirectory(prefix="r-") as own:
         environment = os.environ | {"PYTHONPATH": str(HANDLER), "TMPDIR": own, "RAY_TMPDIR": own}
-        command = [sys.executable, "-c", PROGRAM, str(port), *map(str, archives)]
+        command = [sys.executable, "-c", PROGRAM, str(port), str(cpus), str(replicas), *map(str, archives)]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None
