@@ -329,13 +329,12 @@ def without_ray(place: Path, case: Case, archive: Path) -> float:
     session = Session(Store(place / "run"), asked, retry_failed=False)
     worker = Worker(place / "run", archive, 1)
     tried = plan.samples(session.state.left)
-    for chunk in tried:
-        worker.answer(chunk.block, chunk.rows)
+    worker.answer(tried.block, tried.rows)
     started = time.perf_counter()
     for chunk in plan.chunks(session.state.left, 1):
         worker.answer(chunk.block, chunk.rows)
     # Those that were tried are left as they are.
-    return (len(case.inputs) - sum(len(chunk.rows) for chunk in tried)) / (time.perf_counter() - started)
+    return (len(case.inputs) - len(tried.rows)) / (time.perf_counter() - started)
 
 
 def by_requests(server: TorchServe, case: Case, clients: int) -> float:

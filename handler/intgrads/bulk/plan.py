@@ -13,8 +13,8 @@ import numpy as np
 from intgrads.bulk.rows import FAILED
 from intgrads.bulk.store import BLOCK, Store
 
-MOST_ROWS, LEAST_SHARES = 256, 16
-"""Rows of a chunk at most; and how many chunks there are for each worker at least, so that all end together."""
+MOST_ROWS, LEAST_ROWS, SHARES = 256, 8, 16
+"""Rows of a chunk, at most and at least; and how many chunks there are for each worker, so that all end together."""
 
 SAMPLES = 4
 
@@ -69,7 +69,8 @@ class State:
     done, failed : int
         Finished rows, and those among them of which there is no answer.
     left : dict of int to list of int
-        Blocks with rows that are left, those of a block by the lengths of their inputs.
+        Blocks with rows that are left, those of a block by the lengths of their inputs. The longest come first: at the
+        end nobody waits for them.
     """
 
     done: int
@@ -93,7 +94,7 @@ def state(store: Store, rows: int, retry_failed: bool) -> State:
         done += len(finished)
         failed += sum(status == FAILED for status in finished.values())
         own = range(block * BLOCK, min(rows, (block + 1) * BLOCK))
-        of_block = sorted((row for row in own if row not in finished), key=lambda row: (lengths[row], row))
+        of_block = sorted((row for row in own if row not in finished), key=lambda row: (-lengths[row], row))
         if of_block:
             left[block] = of_block
     return State(done, failed, left)
@@ -114,7 +115,8 @@ def samples(left: Mapping[int, Sequence[int]]) -> Chunk:
 
 def chunks(left: Mapping[int, Sequence[int]], workers: int) -> Iterator[Chunk]:
     """Cut what is left into chunks for some workers."""
-    size = min(MOST_ROWS, max(1, sum(map(len, left.values())) // (workers * LEAST_SHARES)))
+    rows_left = sum(map(len, left.values()))
+    size = min(MOST_ROWS, max(LEAST_ROWS, rows_left // (workers * SHARES)), ceil(rows_left / workers))
     for block, rows in left.items():
         for start in range(0, len(rows), size):
             yield Chunk(block, tuple(rows[start : start + size]))

@@ -6,6 +6,7 @@ Needs the extra ``ray``. https://docs.ray.io/en/latest/data/data.html
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,8 @@ class Answering:
 @contextmanager
 def joined(workers: Workers) -> Iterator[None]:
     """Have Ray for a while."""
+    # Of every pool Ray says that its workers might not be restarted, on standard error, whatever its loggers are told.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # What fails is raised, and told by whoever catches it.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     join(workers.address)

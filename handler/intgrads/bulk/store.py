@@ -227,18 +227,18 @@ class Store:
         return {name for place in held for name in pq.read_table(place, columns=["tensors"])["tensors"].to_pylist()}
 
     # ------------------------------------------------------------------ inputs that end workers
-    def mark(self, row: int) -> None:
-        """Note that a worker begins with an input: what it leaves there tells on what it died."""
-        (self.under_way / f"{row}-{uuid.uuid4().hex[:8]}").touch()
+    def marks(self) -> dict[int, list[Path]]:
+        """Return what workers left that died on an input, by the inputs' rows."""
+        found: dict[int, list[Path]] = {}
+        for place in self.under_way.iterdir():
+            found.setdefault(int(place.name.split("-")[0]), []).append(place)
+        return found
 
-    def unmark(self, row: int) -> None:
-        """Note that a worker is done with an input."""
-        for place in self.under_way.glob(f"{row}-*"):
-            place.unlink(missing_ok=True)
-
-    def deaths(self, row: int) -> int:
-        """Return how many workers of this run died on an input."""
-        return len(list(self.under_way.glob(f"{row}-*")))
+    def mark(self, row: int) -> Path:
+        """Note that a worker begins with an input; what this returns is to be removed when it is done."""
+        place = self.under_way / f"{row}-{uuid.uuid4().hex[:8]}"
+        place.touch()
+        return place
 
 
 @contextmanager

@@ -7,7 +7,7 @@ are those that a server sends.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -70,22 +70,21 @@ class Worker:
         kept = {row for part in self.store.parts_of(block) for row in self.store.rows_of(part)}
         left = [row for row in rows if row not in kept]
         pending = _Pending(self.store, self.run, block)
+        deadly = self.store.marks()
         for row in left:
-            if self.store.deaths(row) >= MOST_DEATHS:
+            if len(deadly.get(row, ())) >= MOST_DEATHS:
                 pending.add(failed_row(row, inputs[row], "WorkerDied", f"{MOST_DEATHS} workers died on this input"), {})
-                self.store.unmark(row)
-        groups = list(self._groups([row for row in left if row not in pending]))
+        groups = self._groups([row for row in left if row not in pending], set(deadly))
         with ThreadPoolExecutor(1) as reader:
             ahead = [reader.submit(self._read, group, inputs) for group in groups[:1]]
             for number, group in enumerate(groups):
                 read = ahead.pop().result()
                 if number + 1 < len(groups):
                     ahead.append(reader.submit(self._read, groups[number + 1], inputs))
-                for row in group:
-                    self.store.mark(row)
+                marks = [self.store.mark(row) for row in group]
                 self._compute(read, inputs, pending)
-                for row in group:
-                    self.store.unmark(row)
+                for mark in marks:
+                    mark.unlink(missing_ok=True)
                 if pending.due:
                     pending.write()
         pending.write()
@@ -101,13 +100,11 @@ class Worker:
             place.write_bytes(b"".join(reply.body))
         return reply.status == 200
 
-    def _groups(self, rows: Sequence[int]) -> Iterator[list[int]]:
+    def _groups(self, rows: Sequence[int], suspects: Set[int]) -> list[list[int]]:
         """Cut rows into those that are answered together: as many as the archive says, and alone what was died on."""
-        suspects = {row for row in rows if self.store.deaths(row)}
         others = [row for row in rows if row not in suspects]
-        for start in range(0, len(others), self.together):
-            yield others[start : start + self.together]
-        yield from ([row] for row in sorted(suspects))
+        together = [others[start : start + self.together] for start in range(0, len(others), self.together)]
+        return together + [[row] for row in rows if row in suspects]
 
     # ------------------------------------------------------------------ one batch
     def _call(self, one: Input, format: str) -> Call | Exception:

@@ -138,14 +138,16 @@ def _worked(session: Session, crew: Workers, as_json: bool) -> int:
     else:
         with joined(crew):
             try:
-                with _progress(session, as_json):
-                    if not session.state.done:
+                if not session.state.done:
+                    with ERR.status("loading the network, and trying a few inputs"):
                         session.try_out(crew)
-                    _tell_sizes(session.sizes(), as_json)
+                _tell_sizes(session.sizes(), as_json)
+                with _progress(session, as_json):
                     session.work(crew)
             finally:
                 session.merge()  # whatever ended it: what is finished becomes results
-            found = session.finish(crew)
+            with ERR.status("writing the report, with the pages of the largest errors"):
+                found = session.finish(crew)
     _tell_end(session, found, as_json)
     return found.failed
 
@@ -167,10 +169,14 @@ def _progress(session: Session, as_json: bool) -> Iterator[None]:
         def watch() -> None:
             begun = told = time.monotonic()
             before, _ = session.counts()
+            loading = True
             while not over.wait(0.5):
                 done, failed = session.counts()
                 now = time.monotonic()
-                rate = (done - before) / (now - begun)
+                if loading and done > before:
+                    # The rate is that of workers at work.
+                    loading, begun, before = False, now, done
+                rate = (done - before) / (now - begun) if now > begun else 0.0
                 failures = f", {failed} failed" if failed else ""
                 progress.update(bar, completed=done, rate=f"{rate:.3g} a second{failures}")
                 if as_json and now - told > EVERY:
