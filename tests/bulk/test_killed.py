@@ -15,7 +15,7 @@ from shared.commands import ENVIRONMENT, running, wait_for
 
 pytestmark = pytest.mark.server
 
-ROWS = 100
+ROWS = 64
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
 
 def test_a_worker_and_then_the_driver_are_killed(source: Path, archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = ["--field", "n_steps=20", "--workers", "2", "--cpus", "1"]
+    options = ["--field", "n_steps=10", "--workers", "2", "--cpus", "1"]
     with running("bulk", source, "--model", archive, "--out", out, *options) as process:
         driver = psutil.Process(process.pid)
         wait_for(lambda: len(finished(out)) > 8 and workers_of(driver))
@@ -93,7 +93,7 @@ def test_a_node_of_two_is_killed(source: Path, archive: Path, tmp_path: Path) ->
     with subprocess.Popen([sys.executable, "-c", CLUSTER], env=environment, text=True, **pipes) as cluster:  # type: ignore[call-overload]
         try:
             address = next(line for line in cluster.stdout if line.startswith("1")).strip()
-            options = ["--field", "n_steps=20", "--workers", "2", "--cpus", "1", "--address", address]
+            options = ["--field", "n_steps=10", "--workers", "2", "--cpus", "1", "--address", address]
             command = ["bulk", source, "--model", archive, "--out", out, *options]
             with running(*command, env=environment) as process:
                 both = psutil.Process(cluster.pid)

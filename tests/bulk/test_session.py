@@ -36,7 +36,7 @@ def finish(session: Session, rows: dict[int, str]) -> None:
     told: list[Mapping[str, Any]] = [
         {"row": row, "id": str(row), "status": status, "info": "x" * 1000} for row, status in rows.items()
     ]
-    session.store.write_part(0, table_of(told, session.run), {})
+    session.store.write_part(0, table_of(told, session.run, "text"), {})
 
 
 def test_a_run_is_taken_up_where_it_was(asked: Asked, tmp_path: Path) -> None:

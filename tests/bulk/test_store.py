@@ -18,7 +18,7 @@ from intgrads.bulk.run import Run
 from intgrads.bulk.store import BLOCK, Store, whole
 from safetensors.numpy import load_file
 
-RUN = Run(model="m", takes="text", archive="a", options={}, tensors=["output"], rows=0, inputs="i")
+RUN = Run(model="m", archive="a", options={}, tensors=["output"], rows=0, inputs="i")
 
 
 def made(directory: Path, inputs: int = 3) -> Store:
@@ -31,7 +31,7 @@ def made(directory: Path, inputs: int = 3) -> Store:
 
 def part(rows: dict[int, str], note: str = "") -> pa.Table:
     return table_of(
-        [{"row": row, "id": str(row), "status": status, "error": note} for row, status in rows.items()], RUN
+        [{"row": row, "id": str(row), "status": status, "error": note} for row, status in rows.items()], RUN, "text"
     )
 
 

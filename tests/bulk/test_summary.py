@@ -29,12 +29,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store.write_inputs(Input(f"i{k}", "x", None) for k in range(ROWS))
     store.make()
     for block, rows in enumerate((range(BLOCK), range(BLOCK, ROWS))):
-        store.write_part(block, table_of([row(k) for k in rows], RUN), {})
+        store.write_part(block, table_of([row(k) for k in rows], RUN, "pictures"), {})
         store.merge(block)
     return store
 
 
-RUN = Run(model="m", takes="pictures", archive="a", options={}, tensors=[], rows=ROWS, inputs="i")
+RUN = Run(model="m", archive="a", options={}, tensors=[], rows=ROWS, inputs="i")
 
 
 def test_counts_quantiles_and_the_worst(store: Store) -> None:
@@ -64,7 +64,7 @@ def test_a_run_in_which_nothing_was_attributed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.make()
     run = RUN.model_copy(update={"rows": 1})
-    store.write_part(0, table_of([row(7)], run), {})
+    store.write_part(0, table_of([row(7)], run, "pictures"), {})
     store.merge(0)
     found = summary(store, run)
     assert found.attribution_error == {}

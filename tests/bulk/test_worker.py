@@ -29,7 +29,7 @@ def begun(directory: Path, inputs: list[Input], **asked: object) -> Store:
     store = Store(directory)
     store.write_inputs(inputs)
     store.make()
-    what = {"model": "demo-text", "takes": "text", "archive": "a", "options": {}, "tensors": [], "rows": len(inputs)}
+    what = {"model": "demo-text", "archive": "a", "options": {}, "tensors": [], "rows": len(inputs)}
     store.begin(Run.model_validate({**what, "inputs": "i", **asked}))
     return store
 

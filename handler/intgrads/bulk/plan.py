@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from intgrads.bulk.rows import FAILED
+from intgrads.bulk.run import FAILED
 from intgrads.bulk.store import BLOCK, Store
 
 MOST_ROWS, LEAST_ROWS, SHARES = 256, 8, 16

@@ -6,18 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from intgrads.answers.info import GROUP_FIGURES
 from intgrads.bulk.inputs import Input
-from intgrads.bulk.run import Run
+from intgrads.bulk.run import DONE, FAILED, Run
 from intgrads.call import Reply
 from intgrads.client.result import Result
-
-DONE, FAILED = "done", "failed"
-"""What ``status`` can be."""
 
 OF_TARGET: dict[str, pa.DataType] = {
     "target_class": pa.int64(),
@@ -42,8 +38,8 @@ OF_TEXT: dict[str, pa.DataType] = {
 }
 
 
-def schema(run: Run) -> pa.Schema:
-    """Return the columns of a run's results."""
+def schema(run: Run, takes: str) -> pa.Schema:
+    """Return the columns of a run's results, of an archive that takes ``pictures`` or ``text``."""
 
     def each(kind: pa.DataType) -> pa.DataType:
         return pa.list_(kind) if run.several_targets else kind
@@ -65,7 +61,7 @@ def schema(run: Run) -> pa.Schema:
         "n_steps": pa.int64(),
         "warnings": pa.list_(pa.string()),
     }
-    if run.takes == "text":
+    if takes == "text":
         # Scores of each token are lists already, and of each target lists of these.
         columns |= {name: kind if pa.types.is_list(kind) else each(pa.list_(kind)) for name, kind in OF_TEXT.items()}
     if run.options.get("groups") is not None:
@@ -122,16 +118,10 @@ def _about(number: int, input: Input) -> dict[str, Any]:
     }
 
 
-def table_of(rows: list[Mapping[str, Any]], run: Run) -> pa.Table:
+def table_of(rows: list[Mapping[str, Any]], run: Run, takes: str) -> pa.Table:
     """Return rows as a table; what a row does not have is null."""
-    columns = schema(run)
+    columns = schema(run, takes)
     return pa.table(
         {column.name: pa.array([row.get(column.name) for row in rows], column.type) for column in columns},
         schema=columns,
     )
-
-
-def largest_error(error: Any) -> float:
-    """Return the largest error of the maps of a row; not a number where it has none."""
-    errors = np.ravel(np.array(np.nan if error is None else error, dtype=float))
-    return float(np.max(errors)) if len(errors) else float("nan")

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from intgrads import __version__
 
+DONE, FAILED = "done", "failed"
+"""What the ``status`` of a row can be."""
+
 
 class Run(BaseModel):
     """What a run asks, as ``run.json`` keeps it.
@@ -23,8 +26,6 @@ class Run(BaseModel):
         Of this package: another may compute other numbers.
     model : str
         As the archive names it.
-    takes : str
-        ``pictures`` or ``text``.
     archive : str
         A digest of its data.
     options : dict
@@ -41,7 +42,6 @@ class Run(BaseModel):
 
     version: str = __version__
     model: str
-    takes: str
     archive: str
     options: dict[str, Any]
     tensors: list[str]

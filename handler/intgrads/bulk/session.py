@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from intgrads.archives.archive import read_manifest
 from intgrads.bulk import plan
 from intgrads.bulk.inputs import Columns, InputsError, left_out, read_inputs
 from intgrads.bulk.plan import Workers
 from intgrads.bulk.run import Run, digest_of_archive
 from intgrads.bulk.store import BLOCK, Store, whole
 from intgrads.bulk.summary import Summary, report, summary
-from intgrads.kinds import KINDS
-from intgrads.serving.unpacked import unpacked
+from intgrads.serving.archives import model_of
 
 
 class OtherRunError(ValueError):
@@ -120,12 +118,12 @@ class Session:
         return held
 
     def _run(self, rows: int, inputs: str) -> Run:
-        manifest = read_manifest(unpacked(self.asked.archive)[0])
-        kind = next(kind for kind in KINDS if kind.name in manifest)
+        digest, model = digest_of_archive(self.asked.archive), model_of(self.asked.archive)
+        if model is None:
+            raise ValueError(f"{self.asked.archive.name} does not say of which model it is: make it again")
         return Run(
-            model=manifest["model"],
-            takes=kind.request.takes,
-            archive=digest_of_archive(self.asked.archive),
+            model=model,
+            archive=digest,
             options=dict(self.asked.options),
             tensors=list(self.asked.tensors),
             rows=rows,

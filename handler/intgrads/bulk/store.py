@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from intgrads.bulk.inputs import Input
-from intgrads.bulk.rows import FAILED
-from intgrads.bulk.run import Run
+from intgrads.bulk.run import FAILED, Run
 
 BLOCK = 1024
 """Rows of one file of results, and of one row group of the inputs."""

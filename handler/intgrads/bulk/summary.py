@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from intgrads.bulk.rows import DONE, largest_error
-from intgrads.bulk.run import Run
+from intgrads.bulk.run import DONE, Run
 from intgrads.bulk.store import Store, whole
 from intgrads.pages.page import report_page
 
@@ -96,7 +95,7 @@ def summary(store: Store, run: Run) -> Summary:
     seconds, failures, examples, ids = 0.0, Counter[str](), dict[str, tuple[str, str]](), dict[int, str]()
     for batch in ds.dataset(store.results, format="parquet").to_batches(columns=list(COLUMNS)):
         held = {name: batch.column(name).to_pylist() for name in COLUMNS}
-        of_batch = np.array([largest_error(error) for error in held["attribution_error"]])
+        of_batch = np.array([_largest_error(error) for error in held["attribution_error"]])
         errors.append(of_batch)
         rows.append(np.array(held["row"], dtype=np.int64))
         # The ids of those alone that may be among the worst of all.
@@ -126,6 +125,12 @@ def summary(store: Store, run: Run) -> Summary:
         failures=[Failure(type, count, *examples[type]) for type, count in failures.most_common()],
         worst=[Worst(int(all_rows[k]), ids[int(all_rows[k])], float(all_errors[k])) for k in _largest(all_errors)],
     )
+
+
+def _largest_error(error: Any) -> float:
+    """Return the largest error of the maps of a row; not a number where it has none."""
+    errors = np.ravel(np.array(np.nan if error is None else error, dtype=float))
+    return float(np.max(errors)) if len(errors) else float("nan")
 
 
 def _largest(errors: NDArray[np.float64]) -> list[int]:

@@ -69,7 +69,7 @@ class Worker:
         inputs = self.store.read_inputs(block)
         kept = {row for part in self.store.parts_of(block) for row in self.store.rows_of(part)}
         left = [row for row in rows if row not in kept]
-        pending = _Pending(self.store, self.run, block)
+        pending = _Pending(self.store, self.run, block, self.service.network.request.takes)
         deadly = self.store.marks()
         for row in left:
             if len(deadly.get(row, ())) >= MOST_DEATHS:
@@ -151,8 +151,8 @@ class _Read:
 class _Pending:
     """Finished rows that are not written yet."""
 
-    def __init__(self, store: Store, run: Run, block: int) -> None:
-        self.store, self.run, self.block = store, run, block
+    def __init__(self, store: Store, run: Run, block: int, takes: str) -> None:
+        self.store, self.run, self.block, self.takes = store, run, block, takes
         self._empty()
 
     def _empty(self) -> None:
@@ -176,5 +176,5 @@ class _Pending:
 
     def write(self) -> None:
         if self.rows:
-            self.store.write_part(self.block, table_of(list(self.rows.values()), self.run), self.tensors)
+            self.store.write_part(self.block, table_of(list(self.rows.values()), self.run, self.takes), self.tensors)
         self._empty()
