@@ -59,10 +59,11 @@ def test_a_worker_and_then_the_driver_are_killed(source: Path, archive: Path, tm
         workers_of(driver)[0].kill()
         before = len(finished(out))
         wait_for(lambda: len(finished(out)) > before + 8)
-        started = driver.children(recursive=True)
+        workers = workers_of(driver)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        psutil.wait_procs(started, timeout=60)
+        _, alive = psutil.wait_procs(workers, timeout=60)
+        assert not alive
     kept = finished(out)
     assert 16 < len(kept) < ROWS
     run = bulk(source, archive, out, *options)
