@@ -56,8 +56,8 @@ ROOT = Path(__file__).parents[2]
 PICTURES = ("cat.jpg", "shapes.png")
 """Of the examples, which others are cut from."""
 
-TEXTS, LEAST_WORDS, MOST_WORDS = 200, 3, 200
-CUTTINGS = 60
+TEXTS, LEAST_WORDS, MOST_WORDS = 80, 3, 200
+CUTTINGS = 40
 EMPTY = 2000
 LONG, LONG_STEPS = 10_000, 2
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
