@@ -159,6 +159,7 @@ def _worked(session: Session, crew: Workers, as_json: bool) -> int:
                 session.merge()  # whatever ended it: what is finished becomes results
             with ERR.status("writing the report, with the pages of the largest errors"):
                 found = session.finish(crew)
+    session.store.close()
     _tell_end(session, found, as_json)
     return found.failed
 
