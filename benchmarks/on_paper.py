@@ -20,9 +20,6 @@ from intgrads.bulk.store import BLOCK  # noqa: E402
 LOADS = 3
 """Times that an archive is loaded one after the other: by the worker that tries a few inputs, by all, for the pages."""
 
-LISTINGS = 3
-"""Times that a worker lists the folder of inputs under way for each row; it also makes a file there and removes it."""
-
 
 @dataclass(frozen=True)
 class Given:
@@ -72,7 +69,6 @@ def on_paper(given: Given, workers: int) -> dict[str, float]:
         "disk, MB a second": together * bytes_of_a_row / 1e6,
         "chunks": len(cut),
         "chunks a second": together * len(cut) / given.rows,
-        "listings of one folder a second": LISTINGS * together,
         "driver merging, % of its time": 100 * together / BLOCK * given.merge,
         "workers that fill the disk": given.disk / (given.rate * bytes_of_a_row),
         "workers that fill the driver": BLOCK / (given.rate * given.merge),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,8 @@ class Call:
     content_type, accept : str
         Headers of these names; empty where there are none.
     limit : Limit or None
+    gone : callable
+        Whether its client has gone by now, so that nobody waits for the answer.
     """
 
     body: Any = None
@@ -52,6 +54,7 @@ class Call:
     content_type: str = ""
     accept: str = ""
     limit: Limit | None = None
+    gone: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class Part:
 class Job:
     """A request on its way: what was asked, and what was made of it so far."""
 
-    limit: Limit | None
+    call: Call
     request: Request
     precision: Precision
     """That is computed; float32 where the one that was asked for does not pay."""
@@ -381,9 +381,12 @@ class Service(Generic[AnyClassifier]):
         return batch.started + self.settings.response_timeout
 
     def _clock(self, batch: Batch) -> Clock:
+        """Return what is called before each pass: it raises where time is over, or nobody waits for the batch."""
         deadline = self._deadline(batch)
 
         def in_time() -> None:
+            if batch.jobs and all(job.call.gone() for job in batch.jobs.values()):
+                raise RequestError("its client has gone", kind="ClientGone")
             if time.monotonic() > deadline:
                 raise RequestError(
                     f"not done within the {self.settings.response_timeout} s that this archive allows; {LESS_WORK}",
@@ -409,7 +412,7 @@ class Service(Generic[AnyClassifier]):
             )
             precision = "float32"
         sent = self.network.read(request, self.settings)
-        return Job(call.limit, request, precision, notes, targets, question, request.nodes(), sent)
+        return Job(call, request, precision, notes, targets, question, request.nodes(), sent)
 
     def _check(self, job: Job) -> None:
         """Refuse an answer that could not be sent, as far as its size is known: before and after looking."""
@@ -427,8 +430,8 @@ class Service(Generic[AnyClassifier]):
         for array in (array for subject in job.subjects for array in subject.shown.arrays(None) if array.large):
             growth = JSON_GROWTH_OF_BITS if array.values.dtype == bool else JSON_GROWTH
             size += array.values.nbytes * (growth if json else 1)
-        if job.limit is not None and size > job.limit.size:
-            raise _over(job.limit, size)
+        if job.call.limit is not None and size > job.call.limit.size:
+            raise _over(job.call.limit, size)
         size = max(size, sum(_held(job, sent.shape) for sent in job.sent if sent.shape))
         # The maps of several baselines are held until the last of them is there.
         several = [sent for sent in job.sent if sent.shape is not None and len(sent.starts) > 1]
@@ -490,8 +493,8 @@ class Service(Generic[AnyClassifier]):
             ]
         content_type, body = encode(contents, job.request.several_inputs, job.request.format)
         size = sum(map(len, body))
-        if job.limit is not None and size > job.limit.size:
-            raise _over(job.limit, size)
+        if job.call.limit is not None and size > job.call.limit.size:
+            raise _over(job.call.limit, size)
         headers["X-Intgrads-Estimate"] = f"{job.estimate:.3g}"
         headers["X-Intgrads-Seconds"] = f"{time.monotonic() - batch.started:.4f}"
         headers["X-Intgrads-Integration-Seconds"] = f"{batch.integrating:.4f}"

@@ -117,6 +117,8 @@ def test_ctrl_c_keeps_what_is_finished(archive: Path, tmp_path: Path) -> None:
     [
         (["--field", "fields=output"], "--tensors"),
         (["--field-column", "label"], "FIELD=COLUMN"),
+        (["--field-column", "sequence=label"], "is the input"),
+        (["--field", "image=x"], "is the input"),
     ],
 )
 def test_what_was_typed_wrongly_is_told(source: Path, tmp_path: Path, options: list[str], told: str) -> None:

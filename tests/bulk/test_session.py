@@ -127,6 +127,13 @@ def test_a_folder_with_something_else_in_it_is_left_alone(asked: Asked, tmp_path
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
+def test_a_damaged_account_of_a_run_is_told(asked: Asked, tmp_path: Path) -> None:
+    session(tmp_path / "out", asked)
+    (tmp_path / "out" / "run.json").write_text('{"rows": 3}')
+    with pytest.raises(ValueError, match=r"run\.json cannot be read"):
+        session(tmp_path / "out", asked)
+
+
 def test_a_run_that_came_no_further_than_its_inputs_is_begun_anew(asked: Asked, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for name in ("inputs.parquet", ".inputs.parquet.1.unfinished", ".lock"):

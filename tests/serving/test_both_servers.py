@@ -244,6 +244,14 @@ def test_a_replica_that_is_killed_loses_its_request_and_is_replaced(both: Both) 
     wait_until(lambda: requests.get(url, timeout=60).json()["small"] == "ready", "the replica is ready again")
 
 
+def test_a_client_that_has_gone_costs_nothing_more(both: Both) -> None:
+    """Of Ray Serve alone: TorchServe does not tell a worker that nobody waits any more."""
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(f"{both.ray}/predictions/small", files={"data": CAT}, data={"n_steps": "1000"}, timeout=(5, 0.5))
+    wait_until(lambda: '"outcome": "ClientGone"' in both.started.logged(), "Ray says that it went")
+    assert requests.post(f"{both.ray}/predictions/small", files={"data": CAT}, timeout=120).status_code == 200
+
+
 OF_A_PICTURE = {"target_class": "dog", "groups": "superpixels"}
 OF_A_TEXT = {"tolerance": 0.02, "groups": "words"}
 

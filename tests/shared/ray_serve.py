@@ -36,6 +36,11 @@ class RayServe:
 
     url: str
     pid: int
+    folder: Path
+
+    def logged(self) -> str:
+        """Return what the replicas have logged."""
+        return "".join(file.read_text() for file in self.folder.rglob("replica_*.log"))
 
     def replicas(self, name: str) -> set[int]:
         """Return the process ids of an archive's replicas."""
@@ -61,7 +66,7 @@ def serving(archives: Sequence[Path], cpus: float = 0.25, replicas: int = 1) -> 
             try:
                 assert process.stdout is not None
                 assert any(line.strip() == "up" for line in process.stdout), "Ray Serve ended before it was up"
-                yield RayServe(f"http://127.0.0.1:{port}", process.pid)
+                yield RayServe(f"http://127.0.0.1:{port}", process.pid, Path(own))
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(120)

@@ -230,8 +230,6 @@ class Session:
         whole_run.write(self.store)
         with whole(self.store.report) as place:
             place.write_text(report(whole_run, pages, self.notes), encoding="utf-8")
-        for folder in (self.store.parts, self.store.under_way):
-            shutil.rmtree(folder)
         return whole_run
 
 

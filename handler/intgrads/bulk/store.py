@@ -76,6 +76,11 @@ class Store:
         """Whether a file in it may be there before a run is begun: its lock, and inputs of one that came no further."""
         return path.name in (LOCK, self.inputs.name) or path.suffix == UNFINISHED
 
+    def close(self) -> None:
+        """Remove what only a run under way needs."""
+        for folder in (self.parts, self.under_way):
+            shutil.rmtree(folder)
+
     def lock(self) -> FileLock:
         """Return the lock of those who write to it; it is free again when its holder has ended, however."""
         return FileLock(self.directory / LOCK)
@@ -84,7 +89,11 @@ class Store:
     def run(self) -> Run | None:
         """What the run asks that was begun here, if any."""
         place = self.directory / RUN
-        return Run.read(place) if place.exists() else None
+        try:
+            return Run.read(place) if place.exists() else None
+        except ValueError:
+            message = f"{place} cannot be read: another version of intgrads wrote it, or it is damaged"
+            raise ValueError(message) from None
 
     def begin(self, run: Run) -> None:
         """Keep what a run asks: from here on it can be taken up again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from intgrads.bulk.plan import Workers
     from intgrads.bulk.session import Session, Sizes
     from intgrads.bulk.summary import Summary
+
+OF_INPUTS = {"data", "format", "image", "img_data", "sequence"}
+"""Fields of a request that a run sets."""
 
 EVERY = 5.0
 """Seconds between lines about progress, for programs."""
@@ -81,8 +84,8 @@ def bulk(  # noqa: PLR0917
 ) -> None:
     """Attribute a data set. Begun again with the same --out, it goes on where it was broken off."""
     options = options_of(field or (), target_class, tolerance)
-    if "fields" in options:
-        raise typer.BadParameter("the tensors that are kept are named by --tensors")
+    of_columns = _pairs(field_column or ())
+    _check_fields({*options, *of_columns})
     given = [f"--weights={weights}"] * bool(weights) + [f"--labels={labels}"] * bool(labels)
     given += [f"--set={pair}" for pair in setting or ()]
     archive = archive_of(model, re.sub(r"[^\w.-]+", "-", model), given).absolute()
@@ -95,7 +98,7 @@ def bulk(  # noqa: PLR0917
     from intgrads.bulk.store import Store
     from intgrads.speed.cores import cores
 
-    columns = Columns(text_column, path_column, id_column, _pairs(field_column or ()))
+    columns = Columns(text_column, path_column, id_column, of_columns)
     asked = Asked(source, columns, archive, options, tuple(tensors.split(",")) if tensors else ())
     share = max(1.0, cores() // workers) if cpus is None else cpus
     crew = Workers(str(out.absolute()), str(archive), workers, share, gpus, address)
@@ -116,6 +119,14 @@ def bulk(  # noqa: PLR0917
         fail(str(error))
     if failed:
         raise typer.Exit(Exit.SOME_FAILED)
+
+
+def _check_fields(names: Set[str]) -> None:
+    """Refuse what a run settles itself."""
+    if "fields" in names:
+        raise typer.BadParameter("the tensors that are kept are named by --tensors")
+    for name in sorted(names & OF_INPUTS):
+        raise typer.BadParameter(f"{name} is the input, or the format of the answer: a run sets it by itself")
 
 
 def _pairs(written: Sequence[str]) -> dict[str, str]:
@@ -148,6 +159,7 @@ def _worked(session: Session, crew: Workers, as_json: bool) -> int:
                 session.merge()  # whatever ended it: what is finished becomes results
             with ERR.status("writing the report, with the pages of the largest errors"):
                 found = session.finish(crew)
+    session.store.close()
     _tell_end(session, found, as_json)
     return found.failed
 

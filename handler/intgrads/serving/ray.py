@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,15 +81,21 @@ class Attributions:
             return response(Reply.not_loaded(self.failure))
         if request.headers.get("describe") == "True" and call.body is None and call.form is None:
             return JSONResponse(self.service.describe())
-        reply: Reply = await self.answers(call)
-        logger.info("request: %s", json.dumps(asdict(reply.account)))
-        return response(reply)
+        gone = threading.Event()
+        try:
+            # Ray cancels what a client no longer waits for; the network, in its thread, has to be told.
+            return response(await self.answers(replace(call, gone=gone.is_set)))
+        except asyncio.CancelledError:
+            gone.set()
+            raise
 
     @serve.batch(max_batch_size=1)
     async def answers(self, calls: list[Call]) -> list[Reply]:
         """Answer a batch."""
         assert self.service is not None
         replies = await asyncio.to_thread(self.service.answer, calls)
+        for reply in replies:
+            logger.info("request: %s", json.dumps(asdict(reply.account)))
         self.service.give_back_memory()
         return replies
 
