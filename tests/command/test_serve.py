@@ -13,7 +13,8 @@ import psutil
 import pytest
 from intgrads.archives import bounded
 from intgrads.archives.archive import MANIFEST
-from intgrads.command import serve
+from intgrads.command import archived, serve
+from intgrads.command.archived import Made
 from intgrads.command.main import app
 from intgrads.places import CONFIG, HANDLER, HERE, METRICS, PACKAGE
 from intgrads.serving.torchserve import PORTS, ServerError, TorchServe
@@ -216,7 +217,7 @@ def test_weights_that_are_missing_are_told() -> None:
     done = intgrads("serve", f"timm:{TINY}", "--weights", "none.pth", "--name", "archive-that-is-never-made")
     assert done.returncode == 1
     assert "no such file: none.pth" in done.stderr
-    assert "nothing to serve" in done.stderr
+    assert "no archive could be made" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -230,32 +231,32 @@ def made(archive: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return 0
 
     monkeypatch.setattr(bounded, "main", main)
-    monkeypatch.setattr(serve, "MODEL_STORE", archive.parent)
+    monkeypatch.setattr(archived, "MODEL_STORE", archive.parent)
     return calls
 
 
 def test_a_current_archive_is_served_as_it_is(archive: Path, made: list[list[str]]) -> None:
-    assert serve.archive_of(f"timm:{TINY}", "small", []) == archive
-    assert serve.archive_of(str(archive), "other", []) == archive
+    assert archived.archive_of(f"timm:{TINY}", "small", Made()) == archive
+    assert archived.archive_of(str(archive), "other", Made()) == archive
     assert made == []
 
 
 def test_one_is_made_where_there_is_none_and_where_something_is_said_of_it(
     archive: Path, made: list[list[str]]
 ) -> None:
-    assert serve.archive_of("demo-text", "words", []) == archive.with_name("words.mar")
-    assert serve.archive_of(f"timm:{TINY}", "small", ["--set=n_steps=5"]) == archive
+    assert archived.archive_of("demo-text", "words", Made()) == archive.with_name("words.mar")
+    assert archived.archive_of(f"timm:{TINY}", "small", Made(settings=["n_steps=5"])) == archive
     assert made == [["demo-text", "--name=words"], [f"timm:{TINY}", "--name=small", "--set=n_steps=5"]]
 
 
 def test_one_is_made_anew_where_the_code_is_newer(made: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "is_current", lambda _: False)
-    serve.archive_of(f"timm:{TINY}", "small", [])
+    monkeypatch.setattr(archived, "is_current", lambda _: False)
+    archived.archive_of(f"timm:{TINY}", "small", Made())
     assert made == [[f"timm:{TINY}", "--name=small"]]
 
 
 def test_an_archive_of_another_model_is_not_overwritten(made: list[list[str]]) -> None:
     said = CliRunner().invoke(app, ["serve", "demo-text", "--name", "small"], env={"COLUMNS": "300"})
     assert said.exit_code == 1
-    assert f"holds timm:{TINY}, not demo-text; choose another --name" in said.stderr
+    assert f"holds timm:{TINY}, not demo-text; rename it, choose another --name" in said.stderr
     assert made == []

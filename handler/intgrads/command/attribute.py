@@ -8,7 +8,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from intgrads.client import AsyncClient, ClientError, RefusedError, Result
 from intgrads.client.client import URL
-from intgrads.client.options import value_of
+from intgrads.command.fields import Fields, TargetClass, Tolerance, options_of
 from intgrads.command.said import ERR, OUT, Exit, Json, fail, tell, tell_json
 from intgrads.serving.torchserve import PORTS, ServerError, TorchServe, free_ports
 
@@ -46,12 +46,9 @@ def attribute(  # noqa: PLR0917
     name: Annotated[str, typer.Option(help="The archive to ask, as it is called in the URL.")] = "intgrads",
     out: Annotated[Path, typer.Option(file_okay=False, metavar="DIR", help="Where answers are written.")] = Path(),
     format: Annotated[Format, typer.Option(help="The format of answers.")] = "safetensors",
-    target_class: Annotated[str | None, typer.Option(help="A label or an index; by default what is predicted.")] = None,
-    tolerance: Annotated[float | None, typer.Option(help="The error of the map that is allowed, as 0.02.")] = None,
-    field: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Any other field of a request; lists as JSON. May be repeated."),
-    ] = None,
+    target_class: TargetClass = None,
+    tolerance: Tolerance = None,
+    field: Fields = None,
     jobs: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 4,
     retries: Annotated[int, typer.Option(min=0, help="How often a busy server is asked again.")] = 8,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for an answer.")] = 600,
@@ -61,7 +58,7 @@ def attribute(  # noqa: PLR0917
     """Ask for attributions of files and write each answer as DIR/STEM.attribution.FORMAT."""
     if server is not None and model is not None:
         raise typer.BadParameter("a server is asked (--server) or one is started (--model), not both")
-    options = options_of(field or (), target_class, tolerance)
+    options = options_of(field, target_class, tolerance)
     places = {file: out / f"{file.stem}.attribution.{format}" for file in files}
     twice = sorted(str(place) for place, count in Counter(places.values()).items() if count > 1)
     if twice:
@@ -82,25 +79,6 @@ def attribute(  # noqa: PLR0917
         if len(rows) > 1:
             ERR.print(f"{failed} of {len(rows)} files were not answered")
         raise typer.Exit(Exit.FAILED)
-
-
-def options_of(pairs: Sequence[str], target_class: str | None, tolerance: float | None) -> dict[str, Any]:
-    """Return the fields of the requests."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"--field {pair}: write NAME=VALUE")
-        if name == "format":
-            raise typer.BadParameter("the format is given as --format")
-        options[name] = value_of(value)
-        if name == "fields" and isinstance(options[name], str):
-            options[name] = options[name].split(",")
-    if target_class is not None:
-        options["target_class"] = value_of(target_class)
-    if tolerance is not None:
-        options["tolerance"] = tolerance
-    return options
 
 
 @contextlib.contextmanager

@@ -15,9 +15,10 @@ import typer
 from filelock import Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from intgrads.command.attribute import options_of
+from intgrads.command.archived import LabelsFile, Made, Setting, Weights, archive_of
+from intgrads.command.fields import Fields, TargetClass, Tolerance, options_of
 from intgrads.command.said import ERR, Exit, Json, fail, tell, tell_json
-from intgrads.command.serve import archive_of, interrupt, on_signals
+from intgrads.command.signals import interrupt, on_signals
 
 if TYPE_CHECKING:
     from intgrads.bulk.plan import Workers
@@ -43,11 +44,9 @@ def bulk(  # noqa: PLR0917
         typer.Option(metavar="MODEL", help="An archive's file, NAME.mar, or a model as `intgrads archive` takes it."),
     ],
     out: Annotated[Path, typer.Option(file_okay=False, metavar="DIR", help="Where results are written.")],
-    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="The model's checkpoint.")] = None,
-    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="The labels of its outputs.")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the archive; may be repeated.")
-    ] = None,
+    weights: Weights = None,
+    labels: LabelsFile = None,
+    setting: Setting = None,
     text_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The column of texts; default `text`.")
     ] = None,
@@ -61,12 +60,9 @@ def bulk(  # noqa: PLR0917
         list[str] | None,
         typer.Option(metavar="FIELD=COLUMN", help="A field that each row has in a column. May be repeated."),
     ] = None,
-    target_class: Annotated[str | None, typer.Option(help="A label or an index; by default what is predicted.")] = None,
-    tolerance: Annotated[float | None, typer.Option(help="The error of the map that is allowed, as 0.02.")] = None,
-    field: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Any other field of a request; lists as JSON. May be repeated."),
-    ] = None,
+    target_class: TargetClass = None,
+    tolerance: Tolerance = None,
+    field: Fields = None,
     tensors: Annotated[
         str | None, typer.Option(metavar="NAME,NAME", help="Tensors to keep of each answer; default none.")
     ] = None,
@@ -83,12 +79,10 @@ def bulk(  # noqa: PLR0917
     as_json: Json = False,
 ) -> None:
     """Attribute a data set. Begun again with the same --out, it goes on where it was broken off."""
-    options = options_of(field or (), target_class, tolerance)
+    options = options_of(field, target_class, tolerance)
     of_columns = _pairs(field_column or ())
     _check_fields({*options, *of_columns})
-    given = [f"--weights={weights}"] * bool(weights) + [f"--labels={labels}"] * bool(labels)
-    given += [f"--set={pair}" for pair in setting or ()]
-    archive = archive_of(model, re.sub(r"[^\w.-]+", "-", model), given).absolute()
+    archive = archive_of(model, re.sub(r"[^\w.-]+", "-", model), Made(weights, labels, setting)).absolute()
     if find_spec("ray") is None:
         fail("Ray is not installed: pip install 'intgrads[ray]'")
     # Not before it is needed: other commands start at once.

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Literal
 
 import httpx
 import typer
 
-from intgrads.archives import bounded
+from intgrads.command.archived import LabelsFile, Made, Setting, Weights, archive_of
 from intgrads.command.on_ray import Workers, serve_on_ray
 from intgrads.command.said import ERR, Exit, Json, fail, tell, tell_json
-from intgrads.places import HERE, MODEL_STORE
-from intgrads.serving.archives import is_current, model_of
+from intgrads.command.signals import interrupt, on_signals
+from intgrads.places import HERE
 from intgrads.serving.logs import NewLines
 from intgrads.serving.readiness import why_not
 from intgrads.serving.torchserve import PORTS, ServerError, TorchServe
@@ -40,11 +38,9 @@ def serve(  # noqa: PLR0917
             metavar="[MODEL]", help="A model as `intgrads archive` takes it, or an archive's file, NAME.mar."
         ),
     ] = "demo-image",
-    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="The model's checkpoint.")] = None,
-    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="The labels of its outputs.")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the archive; may be repeated.")
-    ] = None,
+    weights: Weights = None,
+    labels: LabelsFile = None,
+    setting: Setting = None,
     name: Annotated[str, typer.Option(help="The archive's name, and in its URL.")] = "intgrads",
     port: Annotated[int, typer.Option(min=1, max=65536 - len(PORTS), help="The first of five ports in a row.")] = 8080,
     host: Annotated[
@@ -73,9 +69,7 @@ def serve(  # noqa: PLR0917
     """Serve an archive until Ctrl-C, on this machine or by Ray on a cluster; make it first where there is none."""
     if on == "torchserve" and (most_workers or address or config):
         raise typer.BadParameter("--most-workers, --address and --config are Ray's: add --on ray")
-    given = [f"--weights={weights}"] * bool(weights) + [f"--labels={labels}"] * bool(labels)
-    given += [f"--set={pair}" for pair in setting or ()]
-    archive = archive_of(model, name, given)
+    archive = archive_of(model, name, Made(weights, labels, setting))
     if on == "ray":
         serve_on_ray(
             archive,
@@ -116,41 +110,6 @@ def serve(  # noqa: PLR0917
         _tell_stopped("stopped before it was ready", 0, as_json)
         raise typer.Exit(Exit.INTERRUPTED) from None
     _tell_stopped(f"stopped after {answered} request{'s' * (answered != 1)}", answered, as_json)
-
-
-def on_signals(handle: Callable[[int, FrameType | None], None]) -> None:
-    """Handle SIGTERM as Ctrl-C, and Ctrl-C also where a shell started this in the background and left it ignored."""
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, handle)
-
-
-def interrupt(*_: int | FrameType | None) -> None:
-    """Interrupt, once: a second Ctrl-C must not leave the server behind."""
-    on_signals(lambda *_: None)
-    raise KeyboardInterrupt
-
-
-def archive_of(model: str, name: str, given: list[str]) -> Path:
-    """Return the archive to serve, made where there is none or where it is older than the code."""
-    if model.endswith(".mar"):
-        if given:
-            raise typer.BadParameter("an archive has its weights, labels and settings; leave these options out")
-        return Path(model)
-    archive = MODEL_STORE / f"{name}.mar"
-    held = model_of(archive)
-    if held not in (None, model):
-        fail(
-            f"{archive.parent.name}/{archive.name} holds {held}, not {model}; choose another --name, or serve it: "
-            f"intgrads serve {archive}"
-        )
-    if given or not is_current(archive):
-        ERR.print(f"making {archive.parent.name}/{archive.name}")
-        status = bounded.main([model, f"--name={name}", *given])
-        if status == Exit.INTERRUPTED:
-            raise typer.Exit(Exit.INTERRUPTED)
-        if status:
-            fail("no archive, nothing to serve (the reason stands above)")
-    return archive
 
 
 def _scale(server: TorchServe, name: str, workers: int) -> None:
