@@ -10,7 +10,7 @@ from intgrads.command.main import app
 from shared.commands import intgrads as run
 from typer.testing import CliRunner
 
-COMMANDS = ("serve", "archive", "attribute", "show", "app", "doctor")
+COMMANDS = ("serve", "archive", "attribute", "bulk", "show", "app", "doctor")
 
 
 def test_the_help_lists_the_commands_and_the_exit_codes() -> None:
