@@ -11,7 +11,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from shared.bulk import bulk, results, texts, write_csv
-from shared.commands import ENVIRONMENT, running, wait_for
+from shared.commands import ENVIRONMENT, SECONDS, running, wait_for
 
 pytestmark = pytest.mark.server
 
@@ -103,7 +103,7 @@ def test_a_node_of_two_is_killed(source: Path, archive: Path, tmp_path: Path) ->
                 cluster.stdin.flush()
                 assert any("removed" in line for line in cluster.stdout)
                 assert len(finished(out)) < ROWS
-                _, told = process.communicate(timeout=300)
+                _, told = process.communicate(timeout=SECONDS)
             assert process.returncode == 0, told
             all_there(out)
         finally:

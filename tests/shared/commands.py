@@ -20,7 +20,7 @@ import psutil
 
 from shared.places import HANDLER
 
-SECONDS = 120
+SECONDS = 400
 """A bound for waiting, many times what is needed."""
 
 PROGRAM = [sys.executable, "-m", "intgrads.command.main"]
