@@ -76,7 +76,7 @@ def test_a_second_run_has_nothing_to_do_and_another_one_is_refused(source: Path,
     assert (done / "results" / "00000.parquet").read_bytes() == before
     other = bulk(source, archive, done, *same, "--field", "n_steps=9")
     assert other.returncode == 1
-    assert "asks something else (other fields)" in other.stderr
+    assert "asks something else (n_steps was null, is 9)" in other.stderr
 
 
 def test_what_failed_alone_is_tried_again_if_asked(source: Path, archive: Path, done: Path) -> None:

@@ -68,7 +68,12 @@ def test_a_row_without_its_text_is_an_empty_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "columns", "told"),
     [
-        ("t.csv", b"review\nGood.\n", Columns(), "no column 'path', only 'review'"),
+        (
+            "t.csv",
+            b"review\nGood.\n",
+            Columns(),
+            r"the table has no column 'path', only 'review'; name the one of the texts by --text-column",
+        ),
         ("t.csv", b"text\nGood.\n", Columns(id="key"), "no column 'key'"),
         ("t.csv", b"text\nGood.\n", Columns(fields={"target_class": "label"}), "no column 'label'"),
         ("t.csv", b"text\n\xff\n", Columns(), "t.csv cannot be read"),
@@ -87,3 +92,31 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, content: bytes, 
 def test_a_pattern_that_fits_nothing_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputsError, match="there is no"):
         read(f"{tmp_path}/*.jpg")
+
+
+def test_columns_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
+    far = pa.array([2**62], pa.timestamp("us"))  # a year that Python does not have
+    pq.write_table(pa.table({"text": [b"Good."], "when": far}), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet") == [Input("0", "Good.", None)]
+    with pytest.raises(InputsError, match="cannot be read"):
+        read(tmp_path / "t.parquet", Columns(id="when"))
+
+
+def test_a_column_of_lists_is_no_column_of_texts(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": [["a", "b"]]}), tmp_path / "t.parquet")
+    with pytest.raises(InputsError, match="holds a list"):
+        read(tmp_path / "t.parquet")
+
+
+def test_cells_that_are_nested_without_end_stay_texts(tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    (tmp_path / "t.csv").write_text(f"text,label\nGood.,{deep}\n")
+    (found,) = read(tmp_path / "t.csv", Columns(fields={"target_class": "label"}))
+    assert found.fields == {"target_class": deep}
+
+
+def test_a_folder_within_it_can_be_left_out(tmp_path: Path) -> None:
+    for name in ("a.txt", "out/b.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("Good.")
+    assert [one.id for one in read_inputs(str(tmp_path), Columns(), without=tmp_path / "out")] == ["a.txt"]

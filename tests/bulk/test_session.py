@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pytest
 from intgrads.bulk.inputs import Columns, InputsError
 from intgrads.bulk.rows import table_of
@@ -36,7 +37,7 @@ def finish(session: Session, rows: dict[int, str]) -> None:
     told: list[Mapping[str, Any]] = [
         {"row": row, "id": str(row), "status": status, "info": "x" * 1000} for row, status in rows.items()
     ]
-    session.store.write_part(0, table_of(told, session.run, "text"), {})
+    session.store.write_part(0, pa.concat_tables([table_of(row, session.run, "text") for row in told]), {})
 
 
 def test_a_run_is_taken_up_where_it_was(asked: Asked, tmp_path: Path) -> None:
@@ -55,8 +56,8 @@ def test_a_run_is_taken_up_where_it_was(asked: Asked, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        ({"options": {"n_steps": 6}}, "other fields"),
-        ({"tensors": ("output",)}, "other tensors"),
+        ({"options": {"n_steps": 6}}, "n_steps was 5, is 6"),
+        ({"tensors": ("output",)}, r'tensors was \[\], is \["output"\]'),
         ({"columns": Columns(fields={"seed": "text"})}, "other inputs"),
     ],
 )

@@ -1,5 +1,6 @@
 """The folder of a run: a finished row is kept whatever ends the run, none is there twice, and none goes missing."""
 
+import os
 import random
 from contextlib import suppress
 from pathlib import Path
@@ -30,9 +31,8 @@ def made(directory: Path, inputs: int = 3) -> Store:
 
 
 def part(rows: dict[int, str], note: str = "") -> pa.Table:
-    return table_of(
-        [{"row": row, "id": str(row), "status": status, "error": note} for row, status in rows.items()], RUN, "text"
-    )
+    told = [{"row": row, "id": str(row), "status": status, "error": note} for row, status in rows.items()]
+    return pa.concat_tables([table_of(row, RUN, "text") for row in told])
 
 
 def test_inputs_come_back_by_their_blocks(tmp_path: Path) -> None:
@@ -81,10 +81,12 @@ def test_what_a_broken_off_run_left_is_removed_and_what_it_finished_is_not(tmp_p
     store.write_part(0, part({0: "done"}), {"0/output": np.ones(1, np.float32)})
     kept = {path.name for path in store.tensors.iterdir()}
     (store.tensors / "00000-orphan.safetensors").write_bytes(b"x")
+    os.utime(store.tensors / "00000-orphan.safetensors", (0, 0))
+    (store.tensors / "00000-young.safetensors").write_bytes(b"x")  # its part may come yet
     (store.parts / ".00000-1-0.parquet.0.unfinished").write_bytes(b"x")
     store.mark(1)
     store.tidy(1)
-    assert {path.name for path in store.tensors.iterdir()} == kept
+    assert {path.name for path in store.tensors.iterdir()} == {*kept, "00000-young.safetensors"}
     assert store.marks() == {}
     assert store.counts() == (1, 0)
 

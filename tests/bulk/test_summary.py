@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from intgrads.bulk.inputs import Input
 from intgrads.bulk.rows import table_of
@@ -29,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store.write_inputs(Input(f"i{k}", "x", None) for k in range(ROWS))
     store.make()
     for block, rows in enumerate((range(BLOCK), range(BLOCK, ROWS))):
-        store.write_part(block, table_of([row(k) for k in rows], RUN, "pictures"), {})
+        store.write_part(block, pa.concat_tables([table_of(row(k), RUN, "pictures") for k in rows]), {})
         store.merge(block)
     return store
 
@@ -52,7 +53,7 @@ def test_counts_quantiles_and_the_worst(store: Store) -> None:
 
 
 def test_the_report_shows_them_and_escapes_what_inputs_say(store: Store) -> None:
-    page = report(summary(store, RUN), {1099: "pages/1099.html"}, ["3 files were left out"])
+    page = report(summary(store, RUN), RUN, {1099: "pages/1099.html"}, ["3 files were left out"])
     assert '<a href="pages/1099.html">i1099</a>' in page
     assert "i1098" in page
     assert "3 files were left out" in page
@@ -64,9 +65,9 @@ def test_a_run_in_which_nothing_was_attributed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.make()
     run = RUN.model_copy(update={"rows": 1})
-    store.write_part(0, table_of([row(7)], run, "pictures"), {})
+    store.write_part(0, table_of(row(7), run, "pictures"), {})
     store.merge(0)
     found = summary(store, run)
     assert found.attribution_error == {}
     assert found.worst == []
-    assert "Nothing was attributed" in report(found, {}, [])
+    assert "Nothing was attributed" in report(found, run, {}, [])

@@ -3,11 +3,12 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from intgrads.bulk.inputs import Input
-from intgrads.bulk.run import Run
+from intgrads.bulk.run import Run, digest_of_archive
 from intgrads.bulk.store import Store
 from intgrads.bulk.worker import MOST_DEATHS, Worker
 from intgrads.call import MOST_BYTES, Call
@@ -35,7 +36,7 @@ def begun(directory: Path, inputs: list[Input], **asked: object) -> Store:
 
 
 def worker_in(directory: Path, archive: Path) -> Worker:
-    begun(directory, INPUTS)
+    begun(directory, INPUTS, archive=digest_of_archive(archive))
     return Worker(directory, archive, 1)
 
 
@@ -127,20 +128,59 @@ def test_what_a_worker_before_it_has_kept_is_left_alone(at: Worker) -> None:
     assert at.store.rows_of(at.store.parts / new) == [2]
 
 
-def test_an_input_on_which_workers_die_is_answered_alone_and_then_given_up(at: Worker) -> None:
-    at.together = 4
-    try:
-        at.store.mark(1)  # one worker died on it
-        assert at._groups([0, 1, 2, 3], set(at.store.marks())) == [[0, 2, 3], [1]]
-    finally:
-        at.together = 1
-    for _ in range(MOST_DEATHS - 1):
-        at.store.mark(1)
-    at.answer(0, [0, 1, 2])
+class DeathError(BaseException):
+    """Stands for the end of a worker's process."""
+
+
+@pytest.mark.parametrize("where", ["_read", "_compute"])
+def test_an_input_on_which_workers_die_is_given_up_and_no_other(
+    at: Worker, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    deadly = INPUTS[2].text
+    real_read, real_compute = Worker._read, Worker._compute
+
+    def reads(worker: Worker, rows: Any, inputs: Any) -> Any:
+        if where == "_read" and any(inputs[row].text == deadly for row in rows):
+            raise DeathError
+        return real_read(worker, rows, inputs)
+
+    def computes(worker: Worker, read: Any, inputs: Any, pending: Any) -> None:
+        if where == "_compute" and any(inputs[row].text == deadly for row in read.rows):
+            raise DeathError
+        real_compute(worker, read, inputs, pending)
+
+    monkeypatch.setattr(Worker, "_read", reads)
+    monkeypatch.setattr(Worker, "_compute", computes)
+    deaths = 0
+    while True:
+        try:
+            at.answer(0, range(6))
+            break
+        except DeathError:
+            deaths += 1
+            assert deaths <= MOST_DEATHS
+    assert deaths == MOST_DEATHS
     found = rows(at)
-    assert [found[row]["status"] for row in (0, 1, 2)] == ["done", "failed", "done"]
-    assert found[1]["error_type"] == "WorkerDied"
-    assert at.store.marks().keys() == {1}
+    assert [found[row]["status"] for row in range(6)] == ["done", "done", "failed", "done", "done", "done"]
+    assert found[2]["error_type"] == "WorkerDied"
+
+
+def test_rows_with_one_target_beside_rows_with_several_are_refused(loaded: Worker, tmp_path: Path) -> None:
+    own = [
+        Input("a", "Not good.", None, {"target_class": ["negative", "positive"]}),
+        Input("b", "Not good.", None, {"target_class": "negative"}),
+    ]
+    worker = moved(loaded, begun(tmp_path, own))
+    worker.answer(0, [0, 1])
+    found = rows(worker)
+    assert [found[row]["status"] for row in (0, 1)] == ["failed", "done"]
+    assert found[0]["error_field"] == "target_class"
+
+
+def test_another_archive_than_the_runs_is_refused(archive: Path, tmp_path: Path) -> None:
+    begun(tmp_path, INPUTS, archive="another")
+    with pytest.raises(ValueError, match="another archive than the run was begun with"):
+        Worker(tmp_path, archive, 1)
 
 
 def test_rows_are_kept_one_by_one_where_they_take_long(at: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

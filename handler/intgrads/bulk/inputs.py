@@ -6,7 +6,7 @@ import csv
 import glob
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from intgrads.client.options import value_of
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".txt")
 """Files of a folder that are taken; of a pattern all are."""
 
-TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+LINES = (".jsonl", ".ndjson")
+TABLES = (".csv", ".tsv", ".parquet", *LINES)
 
 TEXT, PATH, ID = "text", "path", "id"
 """Columns that are looked for where none is named."""
@@ -85,7 +86,8 @@ class Input:
                 raise InputsError("there is no such file")
             if self.length > MOST_BYTES:
                 raise InputsError(f"the file is larger than {MOST_BYTES // 2**20} MiB, the most that is taken")
-            return Path(self.path).read_bytes()
+            with Path(self.path).open("rb") as file:
+                return file.read(MOST_BYTES)
         except OSError as error:
             raise InputsError(f"the file cannot be read: {error.strerror}") from None
 
@@ -100,7 +102,7 @@ class Input:
             return 0
 
 
-def read_inputs(source: str, columns: Columns) -> Iterator[Input]:
+def read_inputs(source: str, columns: Columns, without: Path | None = None) -> Iterator[Input]:
     """Yield the inputs of a run, always in the same order.
 
     Parameters
@@ -109,6 +111,8 @@ def read_inputs(source: str, columns: Columns) -> Iterator[Input]:
         A folder, a pattern as ``photos/**/*.jpg``, a table (CSV, TSV, Parquet, JSONL), or one file.
     columns : Columns
         Of a table.
+    without : Path, optional
+        A folder of which no file is taken.
 
     Raises
     ------
@@ -122,11 +126,15 @@ def read_inputs(source: str, columns: Columns) -> Iterator[Input]:
     if columns != Columns():
         raise InputsError("columns are named, but the input is no table")
     if place.is_dir():
-        yield from _files(place)
+        yield from (one for one in _files(place) if _outside(one, without))
     elif place.is_file():
         yield Input(place.name, None, str(place.absolute()))
     else:
-        yield from _pattern(source)
+        yield from (one for one in _pattern(source) if _outside(one, without))
+
+
+def _outside(one: Input, folder: Path | None) -> bool:
+    return folder is None or one.path is None or not Path(one.path).is_relative_to(folder)
 
 
 def left_out(source: str) -> int:
@@ -157,11 +165,16 @@ def _pattern(pattern: str) -> Iterator[Input]:
 
 
 def _table(place: Path, columns: Columns) -> Iterator[Input]:
-    read = {".parquet": _parquet, ".jsonl": _jsonl, ".ndjson": _jsonl}.get(place.suffix.lower(), _csv)
+    kind = place.suffix.lower()
+    wanted = {columns.text or TEXT, columns.path or PATH, columns.id or ID, *columns.fields.values()}
+    rows = _parquet(place, wanted) if kind == ".parquet" else _jsonl(place) if kind in LINES else _csv(place)
     try:
-        for number, row in enumerate(read(place)):
+        for number, row in enumerate(rows):
             yield _input(row, columns, place.parent, number)
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError, pa.ArrowInvalid) as error:
+    except InputsError:
+        raise
+    except (ValueError, OverflowError, RecursionError, LookupError, csv.Error, pa.ArrowException) as error:
+        # Of dates, zones, encodings and nesting that Python cannot hold.
         raise InputsError(f"{place.name} cannot be read: {error}") from None
 
 
@@ -173,20 +186,31 @@ def _input(row: Mapping[str, Any], columns: Columns, folder: Path, number: int) 
         path = PATH if text is None else None
     named = next(name for name in (text, path) if name is not None)
     for column in (named, columns.id, *columns.fields.values()):
-        if column is not None and column not in row:
+        # A later row of JSONL may lack what others have.
+        if column is not None and column not in row and number == 0:
+            hint = "; name the one of the texts by --text-column, or of the paths by --path-column"
             raise InputsError(
-                f"row {number} has no column {column!r}, only {', '.join(map(repr, row))}; "
-                "name the column of the texts or of the paths"
+                f"the table has no column {column!r}, only {', '.join(map(repr, row))}{hint if column == named else ''}"
             )
     id = row.get(columns.id or ID)
-    value = row[named]
-    value = "" if value is None else str(value)
+    value = _words(row.get(named), named, number)
     return Input(
         id=str(number if id is None else id),
         text=None if text is None else value,
         path=None if path is None else str((folder / value).absolute()),
-        fields={name: value_of(row[column]) for name, column in columns.fields.items() if row[column] is not None},
+        fields={name: value_of(row[column]) for name, column in columns.fields.items() if row.get(column) is not None},
     )
+
+
+def _words(value: Any, column: str, number: int) -> str:
+    """Return a text, or a path, as a table has it."""
+    if value is None or value != value:  # noqa: PLR0124 - a number that is none
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")  # what is no UTF-8 is refused with its row
+    if isinstance(value, list | dict):
+        raise InputsError(f"row {number}: {column!r} holds a {type(value).__name__}, not a text or a path")
+    return str(value)
 
 
 def _csv(place: Path) -> Iterator[dict[str, Any]]:
@@ -208,6 +232,9 @@ def _jsonl(place: Path) -> Iterator[dict[str, Any]]:
                 yield row
 
 
-def _parquet(place: Path) -> Iterator[dict[str, Any]]:
-    for batch in pq.ParquetFile(place).iter_batches(1024):
+def _parquet(place: Path, wanted: Set[str]) -> Iterator[dict[str, Any]]:
+    """Yield rows with the columns that are wanted; with all of them where there is none of these, to be told."""
+    file = pq.ParquetFile(place)
+    names = file.schema_arrow.names
+    for batch in file.iter_batches(1024, columns=[name for name in names if name in wanted] or names):
         yield from batch.to_pylist()

@@ -64,13 +64,37 @@ def joined(workers: Workers) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # What fails is raised, and told by whoever catches it.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    join(workers.address)
+    with _silent():
+        join(workers.address)
     try:
+        _check_room(workers)
         context = ray_data.DataContext.get_current()
         context.enable_progress_bars = False
         yield
     finally:
         ray.shutdown()
+
+
+def _check_room(workers: Workers) -> None:
+    """Refuse workers that no machine has room for: Ray would wait for one without a word."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, wanted in (("CPU", workers.cpus), ("GPU", workers.gpus)):
+        largest = max((machine.get(name, 0.0) for machine in machines), default=0.0)
+        if wanted > largest:
+            raise ValueError(f"a worker is to have {wanted:g} {name}s, and no machine has more than {largest:g}")
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep from standard error what Ray's libraries write there as they start, past Python: no loggers reach it."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class OneWorker:
@@ -79,9 +103,9 @@ class OneWorker:
     Its methods raise OSError where something cannot be written, and RuntimeError where the archive cannot be loaded.
     """
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, retries: int = -1) -> None:
         self._actor: Any = ray.remote(
-            max_restarts=-1, max_task_retries=-1, num_cpus=workers.cpus, num_gpus=workers.gpus
+            max_restarts=-1, max_task_retries=retries, num_cpus=workers.cpus, num_gpus=workers.gpus
         )(Answering).remote(workers)
 
     def __enter__(self) -> Self:
@@ -98,9 +122,12 @@ class OneWorker:
             ray.get(self._actor.answer.remote(chunk))
 
     def page(self, block: int, row: int, place: Path) -> bool:
-        """Have it write the page about an input; return whether there is one."""
-        with _plainly():
-            return bool(ray.get(self._actor.page.remote(block, row, str(place))))
+        """Have it write the page about an input; return whether there is one: none where it dies of it."""
+        try:
+            with _plainly():
+                return bool(ray.get(self._actor.page.remote(block, row, str(place))))
+        except ray.exceptions.RayError:
+            return False
 
 
 @contextmanager

@@ -107,7 +107,12 @@ def row_of(number: int, input: Input, reply: Reply, seconds: float) -> tuple[dic
 
 def failed_row(number: int, input: Input, type: str, message: str, field: str | None = None) -> dict[str, Any]:
     """Return the row about an input of which there is no answer."""
-    return {**_about(number, input), "status": FAILED, "error_type": type, "error_field": field, "error": message}
+    return _about(number, input) | failure(type, message, field)
+
+
+def failure(type: str, message: str, field: str | None = None) -> dict[str, Any]:
+    """Return what a row tells of an error."""
+    return {"status": FAILED, "error_type": type, "error_field": field, "error": message}
 
 
 def _about(number: int, input: Input) -> dict[str, Any]:
@@ -118,10 +123,13 @@ def _about(number: int, input: Input) -> dict[str, Any]:
     }
 
 
-def table_of(rows: list[Mapping[str, Any]], run: Run, takes: str) -> pa.Table:
-    """Return rows as a table; what a row does not have is null."""
+def table_of(row: Mapping[str, Any], run: Run, takes: str) -> pa.Table:
+    """Return a row as a table; what it does not have is null.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid, pyarrow.ArrowTypeError
+        If a value is none of its column's: of rows with one target beside rows with several.
+    """
     columns = schema(run, takes)
-    return pa.table(
-        {column.name: pa.array([row.get(column.name) for row in rows], column.type) for column in columns},
-        schema=columns,
-    )
+    return pa.table({column.name: pa.array([row.get(column.name)], column.type) for column in columns}, schema=columns)

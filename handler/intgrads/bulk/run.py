@@ -74,12 +74,14 @@ class Run(BaseModel):
 
     def differences(self, other: Run) -> list[str]:
         """Return what another run asks otherwise, in words."""
+        if self.options != other.options or self.tensors != other.tensors:
+            kept, asked = ({**one.options, "tensors": one.tensors} for one in (self, other))
+            names = sorted(name for name in {*kept, *asked} if kept.get(name) != asked.get(name))
+            return [f"{name} was {json.dumps(kept.get(name))}, is {json.dumps(asked.get(name))}" for name in names]
         words = {
             "version": "another version of intgrads",
             "model": "another model",
             "archive": "another archive",
-            "options": "other fields",
-            "tensors": "other tensors",
             "rows": "another number of inputs",
             "inputs": "other inputs",
         }

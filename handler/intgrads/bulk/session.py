@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from intgrads.bulk import plan
-from intgrads.bulk.inputs import Columns, InputsError, left_out, read_inputs
+from intgrads.bulk.inputs import Columns, Input, InputsError, left_out, read_inputs
 from intgrads.bulk.plan import Workers
 from intgrads.bulk.run import Run, digest_of_archive
 from intgrads.bulk.store import BLOCK, Store, whole
@@ -93,6 +93,9 @@ class Session:
         self.state = plan.state(self.store, self.run.rows, self._retry_failed)
         self._merged = 0, 0
 
+    def _inputs(self) -> Iterator[Input]:
+        return read_inputs(self.asked.source, self.asked.columns, without=self.store.directory)
+
     def _begun(self) -> Run:
         self.store.directory.mkdir(parents=True, exist_ok=True)
         others = [path.name for path in self.store.directory.iterdir() if not self.store.is_of_no_run(path)]
@@ -100,7 +103,7 @@ class Session:
             raise OtherRunError(
                 f"{self.store.directory} is not empty and holds no run, but {min(others)}; choose another --out"
             )
-        run = self._run(*self.store.write_inputs(read_inputs(self.asked.source, self.asked.columns)))
+        run = self._run(*self.store.write_inputs(self._inputs()))
         if not run.rows:
             raise InputsError(f"{self.asked.source} holds no inputs")
         self.store.begin(run)
@@ -109,11 +112,11 @@ class Session:
     def _taken_up(self) -> Run:
         held = self.store.run
         assert held is not None
-        run = self._run(*self.store.digest_inputs(read_inputs(self.asked.source, self.asked.columns)))
+        run = self._run(*self.store.digest_inputs(self._inputs()))
         if others := held.differences(run):
             raise OtherRunError(
                 f"{self.store.directory} holds a run over {held.rows} inputs that asks something else "
-                f"({', '.join(others)}); choose another --out, or remove it"
+                f"({', '.join(others)}); choose another --out, or remove that folder"
             )
         return held
 
@@ -145,8 +148,8 @@ class Session:
         with OneWorker(workers) as worker:
             worker.answer(tried)
         refused = self.store.refusals(tried.block)
-        fields = {field for field, _ in refused}
-        if len(refused) == len(tried.rows) and len(set(refused)) == 1 and fields <= {*self.asked.options, "fields"}:
+        fields, settled = {field for field, _ in refused}, {*self.asked.options, *self.asked.columns.fields, "fields"}
+        if len(refused) == len(tried.rows) and len(set(refused)) == 1 and fields <= settled:
             if self.fresh:
                 self.store.clear()  # nothing of worth is in it
             raise OptionsError(": ".join(filter(None, refused[0])))
@@ -186,7 +189,6 @@ class Session:
         """Answer what is left; each block becomes results when all of it is finished."""
         from intgrads.bulk.pool import answer
 
-        self.store.report.unlink(missing_ok=True)  # it will not be true any more
         chunks = list(plan.chunks(self.state.left, workers.count))
         left = Counter(chunk.block for chunk in chunks)
         for block in answer(workers, chunks) if chunks else ():
@@ -206,8 +208,8 @@ class Session:
     # ------------------------------------------------------------------ at the end
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return not self.state.left and self.store.report.exists()
+        """Whether nothing is left to do, the report included."""
+        return not self.state.left and self.summary().is_written(self.store)
 
     def summary(self) -> Summary:
         """Sum up what is finished."""
@@ -222,14 +224,14 @@ class Session:
         for place in self.store.pages.iterdir():
             place.unlink()
         pages = {}
-        with OneWorker(workers) as worker:
+        with OneWorker(workers, retries=0) as worker:
             for one in whole_run.worst:
                 place = self.store.pages / f"{one.row:08d}.html"
                 if worker.page(one.row // BLOCK, one.row, place):
                     pages[one.row] = f"pages/{place.name}"
-        whole_run.write(self.store)
         with whole(self.store.report) as place:
-            place.write_text(report(whole_run, pages, self.notes), encoding="utf-8")
+            place.write_text(report(whole_run, self.run, pages, self.notes), encoding="utf-8")
+        whole_run.write(self.store)  # last: by it a later go knows that all is done
         return whole_run
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ BLOCK = 1024
 """Rows of one file of results, and of one row group of the inputs."""
 
 RUN, LOCK, UNFINISHED = "run.json", ".lock", ".unfinished"
+
+YOUNG = 3600
+"""Seconds in which tensors that no row names are left where they are."""
 
 NO_TEXT = "surrogatepass"
 """Texts and paths may hold what is no Unicode; they are kept as bytes, as they came."""
@@ -227,7 +231,8 @@ class Store:
         if any(self.tensors.iterdir()):
             named = {name for block in range(blocks) for name in self._tensors_of(block)}
             for place in self.tensors.iterdir():
-                if place.name not in named:
+                # A worker that outlived its run may be about to name a young one.
+                if place.name not in named and time.time() - place.stat().st_mtime > YOUNG:
                     place.unlink()
 
     def _tensors_of(self, block: int) -> set[str]:

@@ -85,7 +85,14 @@ class Summary:
     def write(self, store: Store) -> None:
         """Write it as JSON."""
         with whole(store.summary) as place:
-            place.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False), encoding="utf-8")
+            place.write_text(self._to_json(), encoding="utf-8")
+
+    def is_written(self, store: Store) -> bool:
+        """Whether it is what the folder of a run tells."""
+        return store.summary.exists() and store.summary.read_text(encoding="utf-8") == self._to_json()
+
+    def _to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
 
 
 def summary(store: Store, run: Run) -> Summary:
@@ -145,10 +152,11 @@ def _distribution(errors: NDArray[np.float64]) -> list[tuple[str, int]]:
     return list(zip(names, counts.tolist(), strict=True))
 
 
-def report(summary: Summary, pages: Mapping[int, str], notes: Sequence[str]) -> str:
+def report(summary: Summary, run: Run, pages: Mapping[int, str], notes: Sequence[str]) -> str:
     """Return the page about a run, given where the pages about single inputs lie, and what is to be told besides."""
     facts: list[tuple[str, Any]] = [
         ("inputs", f"{summary.rows:,}"),
+        ("asked", json.dumps(run.options, ensure_ascii=False) if run.options else "what is asked by default"),
         ("answered", f"{summary.done:,}"),
         ("failed", f"{summary.failed:,}"),
         ("converged", f"{summary.converged:,} of {summary.done:,}"),

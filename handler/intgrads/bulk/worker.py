@@ -7,17 +7,18 @@ are those that a server sends.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from intgrads.bulk.inputs import Input
-from intgrads.bulk.rows import failed_row, row_of, table_of
-from intgrads.bulk.run import Run
+from intgrads.bulk.rows import failed_row, failure, row_of, table_of
+from intgrads.bulk.run import Run, digest_of_archive
 from intgrads.bulk.store import Store
 from intgrads.call import Call
 from intgrads.client.asking import body
@@ -55,6 +56,8 @@ class Worker:
         run = self.store.run
         if run is None:
             raise ValueError(f"{directory} holds no run")
+        if digest_of_archive(archive) != run.archive:
+            raise ValueError(f"{archive.name} is another archive than the run was begun with")
         self.run: Run = run
         self.service, self.together, _ = loaded(archive, cpus)
 
@@ -74,20 +77,36 @@ class Worker:
         for row in left:
             if len(deadly.get(row, ())) >= MOST_DEATHS:
                 pending.add(failed_row(row, inputs[row], "WorkerDied", f"{MOST_DEATHS} workers died on this input"), {})
-        groups = self._groups([row for row in left if row not in pending], set(deadly))
+        left = [row for row in left if row not in pending]
+        groups = self._together([row for row in left if row not in deadly])
         with ThreadPoolExecutor(1) as reader:
-            ahead = [reader.submit(self._read, group, inputs) for group in groups[:1]]
-            for number, group in enumerate(groups):
-                read = ahead.pop().result()
-                if number + 1 < len(groups):
-                    ahead.append(reader.submit(self._read, groups[number + 1], inputs))
-                marks = [self.store.mark(row) for row in group]
+            # Marked before they are read: a worker may die of that, too.
+            ahead = [(self._marks(group), reader.submit(self._read, group, inputs)) for group in groups[:1]]
+            for number in range(len(groups)):
+                marks, reading = ahead.pop()
+                read = reading.result()
+                for group in groups[number + 1 : number + 2]:
+                    ahead.append((self._marks(group), reader.submit(self._read, group, inputs)))
                 self._compute(read, inputs, pending)
-                for mark in marks:
-                    mark.unlink(missing_ok=True)
-                if pending.due:
-                    pending.write()
+                self._unmark(marks)
+        # On these a worker died, or beside them: each alone, so that the next death tells which it is.
+        for row in (row for row in left if row in deadly):
+            pending.write()
+            marks = self._marks([row])
+            self._compute(self._read([row], inputs), inputs, pending)
+            self._unmark(marks)
         pending.write()
+
+    def _together(self, rows: Sequence[int]) -> list[Sequence[int]]:
+        """Cut rows into those that are answered together: as many as the archive says."""
+        return [rows[start : start + self.together] for start in range(0, len(rows), self.together)]
+
+    def _marks(self, rows: Sequence[int]) -> list[Path]:
+        return [self.store.mark(row) for row in rows]
+
+    def _unmark(self, marks: Sequence[Path]) -> None:
+        for mark in marks:
+            mark.unlink(missing_ok=True)
 
     def page(self, block: int, row: int, place: Path) -> bool:
         """Write the page about an input; return whether there is one."""
@@ -99,12 +118,6 @@ class Worker:
         if reply.status == 200:
             place.write_bytes(b"".join(reply.body))
         return reply.status == 200
-
-    def _groups(self, rows: Sequence[int], suspects: Set[int]) -> list[list[int]]:
-        """Cut rows into those that are answered together: as many as the archive says, and alone what was died on."""
-        others = [row for row in rows if row not in suspects]
-        together = [others[start : start + self.together] for start in range(0, len(others), self.together)]
-        return together + [[row] for row in rows if row in suspects]
 
     # ------------------------------------------------------------------ one batch
     def _call(self, one: Input, format: str) -> Call | Exception:
@@ -139,6 +152,8 @@ class Worker:
             pending.add(*row_of(row, inputs[row], reply, seconds))
         del replies
         self.service.give_back_memory()
+        if pending.due:
+            pending.write()
 
 
 class _Read:
@@ -156,7 +171,7 @@ class _Pending:
         self._empty()
 
     def _empty(self) -> None:
-        self.rows: dict[int, dict[str, Any]] = {}
+        self.rows: dict[int, pa.Table] = {}
         self.tensors: dict[str, NDArray[Any]] = {}
         self.since = time.monotonic()
 
@@ -164,10 +179,18 @@ class _Pending:
         return row in self.rows
 
     def add(self, row: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        self.rows[row["row"]] = row
+        number = row["row"]
+        try:
+            self.rows[number] = table_of(row, self.run, self.takes)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            message = "in a run all rows have one target each, or all a list of them in the run's own fields"
+            failed = {name: row[name] for name in ("row", "id", "input")} | failure(
+                "BadRequest", message, "target_class"
+            )
+            self.rows[number], arrays = table_of(failed, self.run, self.takes), {}
         for name in self.run.tensors:
             if name in arrays:
-                self.tensors[f"{row['row']}/{name}"] = np.ascontiguousarray(arrays[name])
+                self.tensors[f"{number}/{name}"] = np.ascontiguousarray(arrays[name])
 
     @property
     def due(self) -> bool:
@@ -176,5 +199,5 @@ class _Pending:
 
     def write(self) -> None:
         if self.rows:
-            self.store.write_part(self.block, table_of(list(self.rows.values()), self.run, self.takes), self.tensors)
+            self.store.write_part(self.block, pa.concat_tables(self.rows.values()), self.tensors)
         self._empty()

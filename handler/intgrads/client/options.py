@@ -39,6 +39,6 @@ class Options(TypedDict, total=False):
 def value_of(written: Any) -> Any:
     """Return what stands for a field: JSON where it is some, as ``3`` or a list, else itself."""
     if isinstance(written, str):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             return json.loads(written)
     return written

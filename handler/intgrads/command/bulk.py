@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -109,7 +109,9 @@ def bulk(  # noqa: PLR0917
     except KeyboardInterrupt:
         ERR.print("stopped; what is finished is kept: the same command goes on from there")
         raise typer.Exit(Exit.INTERRUPTED) from None
-    except (OSError, RuntimeError, ValueError) as error:
+    except OSError as error:
+        fail(f"{error}; what is finished is kept: mend that, and enter the same command again")
+    except (RuntimeError, ValueError) as error:
         fail(str(error))
     if failed:
         raise typer.Exit(Exit.SOME_FAILED)
@@ -142,16 +144,17 @@ def _worked(session: Session, crew: Workers, as_json: bool) -> int:
         found = session.summary()
     else:
         with joined(crew):
+            on_signals(interrupt)  # Ray has handlers of its own
             try:
                 if not session.state.done:
-                    with ERR.status("loading the network, and trying a few inputs"):
+                    with _phase("loading the network, and trying a few inputs", as_json):
                         session.try_out(crew)
                 _tell_sizes(session.sizes(), as_json)
                 with _progress(session, as_json):
                     session.work(crew)
             finally:
                 session.merge()  # whatever ended it: what is finished becomes results
-            with ERR.status("writing the report, with the pages of the largest errors"):
+            with _phase("writing the report, with the pages of the largest errors", as_json):
                 found = session.finish(crew)
     session.store.close()
     _tell_end(session, found, as_json)
@@ -176,19 +179,23 @@ def _progress(session: Session, as_json: bool) -> Iterator[None]:
             begun = told = time.monotonic()
             before, _ = session.counts()
             loading = True
-            while not over.wait(0.5):
-                done, failed = session.counts()
-                now = time.monotonic()
-                if loading and done > before:
-                    # The rate is that of workers at work.
-                    loading, begun, before = False, now, done
-                rate = (done - before) / (now - begun) if now > begun else 0.0
-                failures = f", {failed} failed" if failed else ""
-                progress.update(bar, completed=done, rate=f"{rate:.3g} a second{failures}")
-                if as_json and now - told > EVERY:
-                    told = now
-                    left = (session.run.rows - done) / rate if rate else None
-                    tell_json(event="progress", done=done, failed=failed, rows=session.run.rows, rate=rate, left=left)
+            # Where the folder has gone, or whoever read this, there is nothing more to tell.
+            with suppress(OSError):
+                while not over.wait(0.5):
+                    done, failed = session.counts()
+                    now = time.monotonic()
+                    if loading and done > before:
+                        # The rate is that of workers at work.
+                        loading, begun, before = False, now, done
+                    rate = (done - before) / (now - begun) if now > begun else 0.0
+                    failures = f", {failed} failed" if failed else ""
+                    progress.update(bar, completed=done, rate=f"{rate:.3g} a second{failures}")
+                    if as_json and now - told > EVERY:
+                        told = now
+                        left = (session.run.rows - done) / rate if rate else None
+                        tell_json(
+                            event="progress", done=done, failed=failed, rows=session.run.rows, rate=rate, left=left
+                        )
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
@@ -200,13 +207,24 @@ def _progress(session: Session, as_json: bool) -> Iterator[None]:
 
 
 # ---------------------------------------------------------------------- what is said
+@contextmanager
+def _phase(said: str, as_json: bool) -> Iterator[None]:
+    """Say what goes on for as long as it does."""
+    if as_json:
+        tell_json(event="phase", said=said)
+    elif not ERR.is_terminal:
+        tell(said, console=ERR)
+    with ERR.status(said):
+        yield
+
+
 def _tell_begin(session: Session, as_json: bool) -> None:
     state, run = session.state, session.run
     if as_json:
         tell_json(event="begin", rows=run.rows, done=state.done, failed=state.failed, left=state.rows_left)
         return
     before = f", of which {state.done} are finished" if state.done else ""
-    tell(f"{run.rows} inputs{before}; {run.model} answers {state.rows_left}", console=ERR)
+    tell(f"{run.rows} inputs{before}; {state.rows_left} to be answered by {run.model}", console=ERR)
     for note in session.notes:
         tell(note, "yellow", ERR)
 

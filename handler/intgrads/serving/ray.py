@@ -145,7 +145,11 @@ async def to_call(request: Request) -> Call:
         If its body is too large, a form is malformed, or a field comes twice.
     """
     content_type, accept = (request.headers.get(name, "").lower() for name in ("content-type", "accept"))
-    query = dict(request.query_params)
+    query = dict[str, str]()
+    for name, value in request.query_params.multi_items():
+        if name in query:
+            raise RequestError("came twice in the address; send it once", name)
+        query[name] = value
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > MOST_BYTES:
         raise _too_large()
