@@ -104,9 +104,14 @@ class OneWorker:
     """
 
     def __init__(self, workers: Workers, retries: int = -1) -> None:
-        self._actor: Any = ray.remote(
-            max_restarts=-1, max_task_retries=retries, num_cpus=workers.cpus, num_gpus=workers.gpus
-        )(Answering).remote(workers)
+        self._workers, self._retries = workers, retries
+        self._actor = self._started()
+
+    def _started(self) -> Any:
+        actor = ray.remote(
+            max_restarts=-1, max_task_retries=self._retries, num_cpus=self._workers.cpus, num_gpus=self._workers.gpus
+        )
+        return actor(Answering).remote(self._workers)
 
     def __enter__(self) -> Self:
         """Return the worker itself."""
@@ -123,11 +128,14 @@ class OneWorker:
 
     def page(self, block: int, row: int, place: Path) -> bool:
         """Have it write the page about an input; return whether there is one: none where it dies of it."""
-        try:
-            with _plainly():
+        with _plainly():
+            try:
                 return bool(ray.get(self._actor.page.remote(block, row, str(place))))
-        except ray.exceptions.RayError:
-            return False
+            except ray.exceptions.RayActorError:
+                # Another one: what is asked of this while it starts again is refused.
+                ray.kill(self._actor)
+                self._actor = self._started()
+                return False
 
 
 @contextmanager
