@@ -196,6 +196,7 @@ def test_fields_may_stand_in_the_address(both: Both) -> None:
     [
         ({"files": {"data": CAT}, "params": {"format": "json"}, "data": {"format": "png"}}, 400, "came twice"),
         ({"json": {"img_data": [], "format": "json"}, "params": {"format": "json"}}, 400, "came twice"),
+        ({"files": {"data": CAT}, "params": {"format": ["json", "html"]}}, 400, "came twice in the address"),
         ({"params": {"format": "json"}}, 400, "no picture"),
         ({"data": b"--x", "headers": {"Content-Type": "multipart/form-data; boundary=y"}}, 400, ""),
         ({"data": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "boundary"),
