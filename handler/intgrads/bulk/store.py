@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -230,9 +229,12 @@ class Store:
             place.unlink()
         if any(self.tensors.iterdir()):
             named = {name for block in range(blocks) for name in self._tensors_of(block)}
+            mark = self.mark(0)
+            now = mark.stat().st_mtime  # by the clock of whoever has the disk
+            mark.unlink()
             for place in self.tensors.iterdir():
                 # A worker that outlived its run may be about to name a young one.
-                if place.name not in named and time.time() - place.stat().st_mtime > YOUNG:
+                if place.name not in named and now - place.stat().st_mtime > YOUNG:
                     place.unlink()
 
     def _tensors_of(self, block: int) -> set[str]:
