@@ -210,7 +210,16 @@ def test_fields_may_stand_in_the_address(both: Both) -> None:
         ),
         ({"data": b"\0" * (101 * 2**20), "headers": {"Content-Type": "image/jpeg"}}, 413, "100 MiB"),
     ],
-    ids=["twice in a form", "twice in json", "no body", "no form", "no boundary", "an empty name", "too large"],
+    ids=[
+        "twice in a form",
+        "twice in json",
+        "twice in the address",
+        "no body",
+        "no form",
+        "no boundary",
+        "an empty name",
+        "too large",
+    ],
 )
 def test_what_torchserve_answers_itself_is_told_in_json(
     both: Both, options: dict[str, Any], status: int, words: str
