@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from intgrads.bulk.inputs import Input
-from intgrads.bulk.run import Run, digest_of_archive
+from intgrads.bulk.run import Run
 from intgrads.bulk.store import Store
 from intgrads.bulk.worker import MOST_DEATHS, Worker
 from intgrads.call import MOST_BYTES, Call
 from intgrads.client.result import Result
+from intgrads.serving.archives import digest_of_archive
 from safetensors.numpy import load_file
 from shared.bulk import texts
 

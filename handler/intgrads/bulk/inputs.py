@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import glob
 import json
-import sys
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,12 +124,11 @@ def read_inputs(source: str, columns: Columns, without: Path | None = None) -> I
         return
     if columns != Columns():
         raise InputsError("columns are named, but the input is no table")
-    if place.is_dir():
-        yield from (one for one in _files(place) if _outside(one, without))
-    elif place.is_file():
+    if place.is_file():
         yield Input(place.name, None, str(place.absolute()))
-    else:
-        yield from (one for one in _pattern(source) if _outside(one, without))
+        return
+    found = _files(place) if place.is_dir() else _pattern(source)
+    yield from (one for one in found if _outside(one, without))
 
 
 def _outside(one: Input, folder: Path | None) -> bool:
@@ -214,7 +212,7 @@ def _words(value: Any, column: str, number: int) -> str:
 
 
 def _csv(place: Path) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    csv.field_size_limit(2**31 - 1)
     with place.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t" if place.suffix.lower() == ".tsv" else ",")
         for row in rows:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -86,23 +84,3 @@ class Run(BaseModel):
             "inputs": "other inputs",
         }
         return [said for name, said in words.items() if getattr(self, name) != getattr(other, name)]
-
-
-def digest_of_archive(archive: Path) -> str:
-    """Return a digest of an archive's data. Its code, and when it was made, play no part.
-
-    Raises
-    ------
-    OSError, ValueError
-        If it is none.
-    """
-    try:
-        with zipfile.ZipFile(archive) as mar:
-            members = sorted(
-                (one.filename, one.CRC, one.file_size)
-                for one in mar.infolist()
-                if not one.filename.endswith(".py") and not one.filename.startswith("MAR-INF")
-            )
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive.name} is no archive, or a damaged one: {error}") from None
-    return hashlib.sha256(json.dumps(members).encode()).hexdigest()

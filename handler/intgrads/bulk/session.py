@@ -15,10 +15,10 @@ from typing import Any
 from intgrads.bulk import plan
 from intgrads.bulk.inputs import Columns, Input, InputsError, left_out, read_inputs
 from intgrads.bulk.plan import Workers
-from intgrads.bulk.run import Run, digest_of_archive
+from intgrads.bulk.run import Run
 from intgrads.bulk.store import BLOCK, Store, whole
 from intgrads.bulk.summary import Summary, report, summary
-from intgrads.serving.archives import model_of
+from intgrads.serving.archives import digest_of_archive, model_of
 
 
 class OtherRunError(ValueError):
@@ -206,20 +206,16 @@ class Session:
         self._merged = self._merged[0] + rows, self._merged[1] + failed
 
     # ------------------------------------------------------------------ at the end
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left to do, the report included."""
-        return not self.state.left and self.summary().is_written(self.store)
-
-    def summary(self) -> Summary:
-        """Sum up what is finished."""
-        return summary(self.store, self.run)
+    def finished(self) -> Summary | None:
+        """Return what became of the run where nothing is left to do, the report included; None else."""
+        found = None if self.state.left else summary(self.store, self.run)
+        return found if found is not None and found.is_written(self.store) else None
 
     def finish(self, workers: Workers) -> Summary:
         """Sum up a run that is done, with the pages of its worst inputs."""
         from intgrads.bulk.pool import OneWorker
 
-        whole_run = self.summary()
+        whole_run = summary(self.store, self.run)
         self.store.pages.mkdir(exist_ok=True)
         for place in self.store.pages.iterdir():
             place.unlink()

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -106,14 +106,13 @@ class Store:
     # ------------------------------------------------------------------ inputs
     def write_inputs(self, inputs: Iterable[Input]) -> tuple[int, str]:
         """Keep the inputs; return how many there are, and their digest."""
-        digest, rows = hashlib.sha256(), 0
         with whole(self.inputs) as place, pq.ParquetWriter(place, INPUTS) as file:
-            for block in _blocks(inputs):
-                held = [_kept(rows + k, one) for k, one in enumerate(block)]
-                digest.update(digest_of(block))
-                rows += len(block)
+
+            def keep(first: int, block: Sequence[Input]) -> None:
+                held = [_kept(first + k, one) for k, one in enumerate(block)]
                 file.write_table(pa.Table.from_pylist(held, INPUTS))
-        return rows, digest.hexdigest()
+
+            return _digested(inputs, keep)
 
     def read_inputs(self, block: int) -> dict[int, Input]:
         """Return the inputs of a block by their rows."""
@@ -122,11 +121,7 @@ class Store:
 
     def digest_inputs(self, inputs: Iterable[Input]) -> tuple[int, str]:
         """Return the same of inputs that are kept already, to be compared."""
-        digest, rows = hashlib.sha256(), 0
-        for block in _blocks(inputs):
-            digest.update(digest_of(block))
-            rows += len(block)
-        return rows, digest.hexdigest()
+        return _digested(inputs, lambda *_: None)
 
     def lengths(self) -> NDArray[np.int64]:
         """Return the length of each input."""
@@ -156,11 +151,14 @@ class Store:
     def finished(self, block: int) -> dict[int, str]:
         """Return the finished rows of a block, and the status of each."""
         found: dict[int, str] = {}
-        for place in (self.result(block), *self.parts_of(block)):
-            if place.exists():
-                table = pq.read_table(place, columns=["row", "status"])
-                found |= dict(zip(table["row"].to_pylist(), table["status"].to_pylist(), strict=True))
+        for place in self._files_of(block):
+            table = pq.read_table(place, columns=["row", "status"])
+            found |= dict(zip(table["row"].to_pylist(), table["status"].to_pylist(), strict=True))
         return found
+
+    def _files_of(self, block: int) -> list[Path]:
+        """Return all files with finished rows of a block, the oldest first."""
+        return [place for place in (self.result(block), *self.parts_of(block)) if place.exists()]
 
     def rows_of(self, part: Path) -> list[int]:
         """Return the rows that a part holds."""
@@ -180,8 +178,7 @@ class Store:
         parts = self.parts_of(block)
         if not parts:
             return 0, 0
-        held = [place for place in (self.result(block), *parts) if place.exists()]
-        table = pa.concat_tables([pq.read_table(place) for place in held])
+        table = pa.concat_tables([pq.read_table(place) for place in (self.result(block), *parts) if place.exists()])
         newest = {row: k for k, row in enumerate(table["row"].to_pylist())}
         with whole(self.result(block)) as place:
             pq.write_table(table.take([newest[row] for row in sorted(newest)]), place, compression="zstd")
@@ -238,8 +235,8 @@ class Store:
                     place.unlink()
 
     def _tensors_of(self, block: int) -> set[str]:
-        held = [place for place in (self.result(block), *self.parts_of(block)) if place.exists()]
-        return {name for place in held for name in pq.read_table(place, columns=["tensors"])["tensors"].to_pylist()}
+        tables = [pq.read_table(place, columns=["tensors"]) for place in self._files_of(block)]
+        return {name for table in tables for name in table["tensors"].to_pylist()}
 
     # ------------------------------------------------------------------ inputs that end workers
     def marks(self) -> dict[int, list[Path]]:
@@ -291,9 +288,14 @@ def _input(held: Mapping[str, Any]) -> Input:
     return Input(id or "", text, path, json.loads(held["fields"]))
 
 
-def digest_of(inputs: Iterable[Input]) -> bytes:
-    """Return what the digest of a run's inputs is made of."""
-    return "".join(json.dumps(asdict(one), default=str) + "\n" for one in inputs).encode()
+def _digested(inputs: Iterable[Input], take: Callable[[int, Sequence[Input]], None]) -> tuple[int, str]:
+    """Hand over blocks of inputs, with the row of each first one; return how many inputs there are, and a digest."""
+    digest, rows = hashlib.sha256(), 0
+    for block in _blocks(inputs):
+        digest.update("".join(json.dumps(asdict(one), default=str) + "\n" for one in block).encode())
+        take(rows, block)
+        rows += len(block)
+    return rows, digest.hexdigest()
 
 
 def _blocks(inputs: Iterable[Input]) -> Iterator[list[Input]]:

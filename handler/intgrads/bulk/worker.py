@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from numpy.typing import NDArray
 
 from intgrads.bulk.inputs import Input
 from intgrads.bulk.rows import failed_row, failure, row_of, table_of
-from intgrads.bulk.run import Run, digest_of_archive
+from intgrads.bulk.run import Run
 from intgrads.bulk.store import Store
 from intgrads.call import Call
 from intgrads.client.asking import body
 from intgrads.client.errors import ClientError
 from intgrads.service import Batch
+from intgrads.serving.archives import digest_of_archive
 from intgrads.serving.loaded import loaded
 
 KEPT_AFTER, KEPT_BYTES = 5.0, 64 * 2**20
@@ -156,11 +158,14 @@ class Worker:
             pending.write()
 
 
+@dataclass(frozen=True)
 class _Read:
     """What was read of a batch: rows, and what waits for the network; and why others could not be."""
 
-    def __init__(self, rows: list[int], batch: Batch, unreadable: dict[int, str], seconds: float) -> None:
-        self.rows, self.batch, self.unreadable, self.seconds = rows, batch, unreadable, seconds
+    rows: list[int]
+    batch: Batch
+    unreadable: dict[int, str]
+    seconds: float
 
 
 class _Pending:

@@ -140,9 +140,8 @@ def _worked(session: Session, crew: Workers, as_json: bool) -> int:
     """Work through what is left, sum up, and return how many inputs have no answer."""
     from intgrads.bulk.pool import joined
 
-    if session.finished:
-        found = session.summary()
-    else:
+    found = session.finished()
+    if found is None:
         with joined(crew):
             on_signals(interrupt)  # Ray has handlers of its own
             try:

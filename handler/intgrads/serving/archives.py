@@ -1,7 +1,8 @@
-"""What an archive in the model store is: of which model, and whether it was made by the code that is here."""
+"""What an archive is: of which model, with which data, and whether it was made by the code that is here."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -16,6 +17,26 @@ def model_of(archive: Path) -> str | None:
             return str(json.loads(mar.read("intgrads.json"))["model"])
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError):
         return None
+
+
+def digest_of_archive(archive: Path) -> str:
+    """Return a digest of an archive's data. Its code, and when it was made, play no part.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is none.
+    """
+    try:
+        with zipfile.ZipFile(archive) as mar:
+            members = sorted(
+                (one.filename, one.CRC, one.file_size)
+                for one in mar.infolist()
+                if not one.filename.endswith(".py") and not one.filename.startswith("MAR-INF")
+            )
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{archive.name} is no archive, or a damaged one: {error}") from None
+    return hashlib.sha256(json.dumps(members).encode()).hexdigest()
 
 
 def is_current(archive: Path) -> bool:
