@@ -109,14 +109,22 @@ def page(server: str, archives: Mapping[str, Description], key: str | None = Non
         with gradio.Row():
             with gradio.Column(scale=1, min_width=280):
                 archive = gradio.Dropdown(list(archives), value=first, label="Network")
+                # Set here, not as the page loads: that would take away a picture that was dropped meanwhile.
+                at = controls(archives[first])
                 own = {
-                    "picture": gradio.Image(type="filepath", label="Picture", sources=["upload", "clipboard"]),
-                    "text": gradio.Textbox(label="Text", lines=4),
-                    "target_class": gradio.Dropdown(label="What for? (empty: what the network says)"),
-                    "against": gradio.Dropdown(label="… and not for what else? (may be empty)"),
-                    TARGET: gradio.Number(label="Which object? (its number; empty: find them)", precision=0),
-                    "baseline": gradio.Dropdown(label="Compared with (baseline)"),
-                    "groups": gradio.Dropdown(label="Groups (may be empty)"),
+                    "picture": gradio.Image(
+                        type="filepath", label="Picture", sources=["upload", "clipboard"], **at["picture"]
+                    ),
+                    "text": gradio.Textbox(label="Text", lines=4, **at["text"]),
+                    "target_class": gradio.Dropdown(
+                        label="What for? (empty: what the network says)", **at["target_class"]
+                    ),
+                    "against": gradio.Dropdown(label="… and not for what else? (may be empty)", **at["against"]),
+                    TARGET: gradio.Number(
+                        label="Which object? (its number; empty: find them)", precision=0, **at[TARGET]
+                    ),
+                    "baseline": gradio.Dropdown(label="Compared with (baseline)", **at["baseline"]),
+                    "groups": gradio.Dropdown(label="Groups (may be empty)", **at["groups"]),
                 }
                 tolerance = gradio.Slider(0.01, 0.2, TOLERANCE, step=0.01, label="Error of the map that is allowed")
                 button = gradio.Button("Explain", variant="primary")
@@ -129,7 +137,6 @@ def page(server: str, archives: Mapping[str, Description], key: str | None = Non
         def choose(name: str) -> list[Any]:
             return [gradio.update(**how) for how in controls(archives[name]).values()]
 
-        blocks.load(choose, archive, inputs)
         archive.change(choose, archive, inputs)
         button.click(explain, [archive, *inputs, tolerance], [said, shown, file])
         _examples(own, {takes(one) for one in archives.values()})

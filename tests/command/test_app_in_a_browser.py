@@ -51,6 +51,16 @@ def choose(page: Page, network: str) -> None:
     page.get_by_role("option", name=network, exact=True).click()
 
 
+def test_nothing_is_set_once_the_page_is_there(app: str) -> None:
+    """Else a picture that is dropped at once would be taken away again."""
+    config = httpx.get(f"{app}/config", timeout=10).json()
+    shown = {one["props"].get("label"): one["props"].get("visible") for one in config["components"]}
+    assert (shown["Picture"], shown["Text"]) == (True, False)
+    events = [event for one in config["dependencies"] for _, event in one["targets"]]
+    assert "change" in events
+    assert "load" not in events
+
+
 def test_a_picture_is_explained(page: Page) -> None:
     page.locator("input[type=file]").first.set_input_files(EXAMPLES / "cat.jpg")
     page.get_by_role("button", name="Remove Image").or_(page.get_by_label("Remove")).first.wait_for()
