@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,22 @@ def test_health_and_readiness_tell_the_truth(both: Both) -> None:
     assert (states["small"], states["text"]) == ("ready", "ready")
     assert states["damaged"].startswith("failed: ")
     assert "/" not in json.dumps(states).replace("://", "")
+
+
+def test_an_archive_at_work_is_ready_however_many_wait(both: Both) -> None:
+    long = {"n_steps": "1000", "target_class": "[0, 1, 2]", "fields": "evaluations", "format": "json"}
+    (pid,) = both.started.replicas("small")
+
+    def abandoned(_: int) -> None:
+        with suppress(requests.ReadTimeout):
+            requests.post(f"{both.ray}/predictions/small", files={"data": CAT}, data=long, timeout=(5, 8))
+
+    with ThreadPoolExecutor(12) as pool:
+        waiting = [pool.submit(abandoned, number) for number in range(12)]
+        wait_until_computing(pid, 1)
+        told = requests.get(f"{both.ray}/ready", timeout=60).json()
+        assert not all(one.done() for one in waiting)
+    assert (told["small"], told["text"]) == ("ready", "ready")
 
 
 def test_a_replica_that_is_killed_loses_its_request_and_is_replaced(both: Both) -> None:

@@ -27,6 +27,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from intgrads.call import MOST_BYTES, PIECE, Call, Reply, pieces
 from intgrads.errors import RequestError, said
+from intgrads.serving.archives import batch_size_of
 from intgrads.serving.cluster import join
 from intgrads.serving.served import Served, route
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from intgrads.service import Service
 
 logger = logging.getLogger("ray.serve")
+
+READY_SECONDS = 2.0
+"""For which a replica is waited for that is to tell whether it can answer."""
 
 
 class Attributions:
@@ -117,7 +121,8 @@ class Front:
         if request.url.path == "/ping":
             return JSONResponse({"status": "Healthy"})
         if request.url.path == "/ready":
-            states = {name: await self._state(name) for name in self.names}
+            told = await asyncio.gather(*map(self._state, self.names))
+            states = dict(zip(self.names, told, strict=True))
             return JSONResponse(states, 200 if all(state == "ready" for state in states.values()) else 503)
         routes = [route(name) for name in self.names]
         if request.url.path.rstrip("/") in routes:
@@ -130,10 +135,22 @@ class Front:
 
     async def _state(self, name: str) -> str:
         try:
-            failure = await asyncio.wait_for(serve.get_app_handle(name).ready.remote(), 5)
+            failure = await asyncio.wait_for(serve.get_app_handle(name).ready.remote(), READY_SECONDS)
+        except TimeoutError:
+            return await asyncio.to_thread(_state_of_replicas, name)
         except Exception as error:
             return f"not ready: {type(error).__name__}"
         return f"failed: {failure}" if failure else "ready"
+
+
+def _state_of_replicas(name: str) -> str:
+    """Return whether an archive can answer whose replicas do not tell it in time.
+
+    One that runs is at work, and will: what could not be loaded has nothing else to do than to tell.
+    """
+    replicas = serve.status().applications[name].deployments[Attributions.__name__].replica_states
+    running = any(state == "RUNNING" and count for state, count in replicas.items())
+    return "ready" if running else "not ready: it is starting"
 
 
 async def to_call(request: Request) -> Call:
@@ -243,7 +260,11 @@ def build(arguments: Mapping[str, Any]) -> Application:
         else {"autoscaling_config": {"min_replicas": args.replicas, "max_replicas": max(most, args.replicas)}}
     )
     resources = {"num_cpus": args.cpus, "num_gpus": args.gpus}
-    deployment: Any = serve.deployment(ray_actor_options=resources, max_ongoing_requests=100, **scaling)(Attributions)
+    # One batch at work and one at hand; the others wait where the next replica that is free takes them.
+    most_at_once = 2 * batch_size_of(Path(args.archive))
+    deployment: Any = serve.deployment(ray_actor_options=resources, max_ongoing_requests=most_at_once, **scaling)(
+        Attributions
+    )
     application: Application = deployment.bind(args.archive, args.called, args.cpus)
     return application
 
