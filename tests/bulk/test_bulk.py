@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 
 pytestmark = pytest.mark.server
 
+SAME = ("--field-column", "target_class=label", "--tensors", "output,token_scores")
+"""What the run of these tests asks, the scores by mistake: they are no tensor."""
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,11 +30,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(source: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run over it, by two workers."""
     out = tmp_path_factory.mktemp("run") / "out"
-    options = ["--field-column", "target_class=label", "--tensors", "output", "--workers", "2", "--cpus", "1", "--json"]
-    run = bulk(source, archive, out, *options)
+    run = bulk(source, archive, out, *SAME, "--workers", "2", "--cpus", "1", "--json")
     told = [json.loads(line) for line in run.stdout.splitlines()]
     assert run.returncode == 3, run.stderr
     assert told[0] == {"event": "begin", "rows": 40, "done": 0, "failed": 0, "left": 40}
+    assert any("none has a tensor token_scores" in one["said"] for one in told if one["event"] == "note")
     (sizes,) = (one for one in told if one["event"] == "sizes")
     assert sizes["rows"] == 36
     assert 0 < sizes["tensors"] < sizes["free"]
@@ -68,21 +71,19 @@ def test_nothing_but_results_is_left_behind(done: Path) -> None:
 
 
 def test_a_second_run_has_nothing_to_do_and_another_one_is_refused(source: Path, archive: Path, done: Path) -> None:
-    same = ["--field-column", "target_class=label", "--tensors", "output"]
     before = (done / "results" / "00000.parquet").read_bytes()
-    again = bulk(source, archive, done, *same)
+    again = bulk(source, archive, done, *SAME)
     assert again.returncode == 3
     assert "39 of 40 inputs are answered" in again.stdout
     assert (done / "results" / "00000.parquet").read_bytes() == before
-    other = bulk(source, archive, done, *same, "--field", "n_steps=9")
+    other = bulk(source, archive, done, *SAME, "--field", "n_steps=9")
     assert other.returncode == 1
     assert "asks something else (n_steps was null, is 9)" in other.stderr
 
 
 def test_what_failed_alone_is_tried_again_if_asked(source: Path, archive: Path, done: Path) -> None:
     before = {row["row"]: row for row in results(done)}
-    same = ["--field-column", "target_class=label", "--tensors", "output"]
-    again = bulk(source, archive, done, *same, "--retry-failed", "--json")
+    again = bulk(source, archive, done, *SAME, "--retry-failed", "--json")
     assert json.loads(again.stdout.splitlines()[0])["left"] == 1
     assert again.returncode == 3
     after = {row["row"]: row for row in results(done)}

@@ -76,6 +76,7 @@ def test_a_row_without_its_text_is_an_empty_one(tmp_path: Path) -> None:
         ),
         ("t.csv", b"text\nGood.\n", Columns(id="key"), "no column 'key'"),
         ("t.csv", b"text\nGood.\n", Columns(fields={"target_class": "label"}), "no column 'label'"),
+        ("t.csv", b"text,text\na,b\n", Columns(), "the table has 2 columns 'text'"),
         ("t.csv", b"text\n\xff\n", Columns(), "t.csv cannot be read"),
         ("t.jsonl", b"{\n", Columns(), "t.jsonl cannot be read"),
         ("t.jsonl", b"[1]\n", Columns(), "line 1 is no JSON object"),
@@ -102,6 +103,14 @@ def test_columns_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
         read(tmp_path / "t.parquet", Columns(id="when"))
 
 
+def test_columns_of_one_name_are_refused_only_where_they_are_read(tmp_path: Path) -> None:
+    twice = pa.table([pa.array(["Good."]), pa.array([1]), pa.array([2])], names=["text", "label", "label"])
+    pq.write_table(twice, tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet") == [Input("0", "Good.", None)]
+    with pytest.raises(InputsError, match="the table has 2 columns 'label'"):
+        read(tmp_path / "t.parquet", Columns(fields={"target_class": "label"}))
+
+
 def test_a_column_of_lists_is_no_column_of_texts(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": [["a", "b"]]}), tmp_path / "t.parquet")
     with pytest.raises(InputsError, match="holds a list"):
@@ -116,7 +125,8 @@ def test_cells_that_are_nested_without_end_stay_texts(tmp_path: Path) -> None:
 
 
 def test_a_folder_within_it_can_be_left_out(tmp_path: Path) -> None:
-    for name in ("a.txt", "out/b.txt"):
+    for name in ("a.txt", "out/b.txt", "out/c.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("Good.")
     assert [one.id for one in read_inputs(str(tmp_path), Columns(), without=tmp_path / "out")] == ["a.txt"]
+    assert left_out(str(tmp_path), without=tmp_path / "out") == 0

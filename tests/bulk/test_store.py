@@ -19,7 +19,7 @@ from intgrads.bulk.run import Run
 from intgrads.bulk.store import BLOCK, Store, whole
 from safetensors.numpy import load_file
 
-RUN = Run(model="m", archive="a", options={}, tensors=["output"], rows=0, inputs="i")
+RUN = Run(model="m", archive="a", options={}, tensors=["output"], of_columns=[], rows=0, inputs="i")
 
 
 def made(directory: Path, inputs: int = 3) -> Store:
@@ -150,3 +150,12 @@ def test_chunks_hold_every_row_once_and_lie_in_one_block(rows: int, workers: int
     assert [row for chunk in found for row in chunk.rows] == list(range(rows))
     assert all(row // BLOCK == chunk.block for chunk in found for row in chunk.rows)
     assert set(samples(left).rows) <= set(range(rows))
+
+
+def test_a_damaged_file_of_results_is_named_with_what_to_do(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    store.result(0).write_bytes(b"half")
+    with pytest.raises(
+        ValueError, match=r"00000\.parquet is damaged .*; remove it, and what it held is answered again"
+    ):
+        state(store, 3, retry_failed=False)

@@ -31,7 +31,7 @@ def begun(directory: Path, inputs: list[Input], **asked: object) -> Store:
     store = Store(directory)
     store.write_inputs(inputs)
     store.make()
-    what = {"model": "demo-text", "archive": "a", "options": {}, "tensors": [], "rows": len(inputs)}
+    what = {"model": "demo-text", "archive": "a", "options": {}, "tensors": [], "of_columns": [], "rows": len(inputs)}
     store.begin(Run.model_validate({**what, "inputs": "i", **asked}))
     return store
 
@@ -119,6 +119,17 @@ def test_several_targets_groups_and_fields_of_rows(loaded: Worker, tmp_path: Pat
     assert [group["label"] for group in groups if group["kind"] == "word"] == ["Not", "good", "."]
     assert len(groups[0]["idg"]) == 2
     assert (found[0]["n_steps"], found[1]["n_steps"]) == (3, 5)
+
+
+def test_groups_that_a_column_asks_for_have_a_column(loaded: Worker, tmp_path: Path) -> None:
+    own = [Input("a", "Not good.", None, {"groups": "words"}), Input("b", "Not good.", None)]
+    worker = moved(loaded, begun(tmp_path, own, of_columns=["groups"]))
+    worker.answer(0, [0, 1])
+    found = rows(worker)
+    groups = found[0]["groups"]
+    assert isinstance(groups, list)
+    assert "Not" in [group["label"] for group in groups]
+    assert found[1]["groups"] is None
 
 
 def test_what_a_worker_before_it_has_kept_is_left_alone(at: Worker) -> None:

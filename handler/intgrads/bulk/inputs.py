@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import glob
 import json
-from collections.abc import Iterator, Mapping, Set
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,45 +128,43 @@ def read_inputs(source: str, columns: Columns, without: Path | None = None) -> I
     if place.is_file():
         yield Input(place.name, None, str(place.absolute()))
         return
-    found = _files(place) if place.is_dir() else _pattern(source)
-    yield from (one for one in found if _outside(one, without))
+    paths = filter(_taken, _within(place)) if place.is_dir() else _matches(source)
+    for path in paths:
+        if _outside(path, without):
+            id = path.relative_to(place) if place.is_dir() else path
+            yield Input(str(id), None, str(path.absolute()))
 
 
-def _outside(one: Input, folder: Path | None) -> bool:
-    return folder is None or one.path is None or not Path(one.path).is_relative_to(folder)
-
-
-def left_out(source: str) -> int:
+def left_out(source: str, without: Path | None = None) -> int:
     """Return how many files of a folder are not taken, since they are neither pictures nor texts."""
     place = Path(source)
-    return sum(not _taken(path) for path in _within(place)) if place.is_dir() else 0
+    return sum(not _taken(path) and _outside(path, without) for path in _within(place)) if place.is_dir() else 0
 
 
 def _within(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def _matches(pattern: str) -> list[Path]:
+    found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - it may be absolute
+    files = [path for path in found if path.is_file()]
+    if not files:
+        raise InputsError(f"there is no {pattern}: give a folder, a pattern in quotes, or a CSV, Parquet or JSONL")
+    return files
+
+
 def _taken(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def _files(folder: Path) -> Iterator[Input]:
-    for path in filter(_taken, _within(folder)):
-        yield Input(str(path.relative_to(folder)), None, str(path.absolute()))
-
-
-def _pattern(pattern: str) -> Iterator[Input]:
-    found = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207 - it may be absolute
-    if not found:
-        raise InputsError(f"there is no {pattern}: give a folder, a pattern in quotes, or a CSV, Parquet or JSONL")
-    for path in found:
-        yield Input(path, None, str(Path(path).absolute()))
+def _outside(path: Path, folder: Path | None) -> bool:
+    return folder is None or not path.absolute().is_relative_to(folder)
 
 
 def _table(place: Path, columns: Columns) -> Iterator[Input]:
     kind = place.suffix.lower()
     wanted = {columns.text or TEXT, columns.path or PATH, columns.id or ID, *columns.fields.values()}
-    rows = _parquet(place, wanted) if kind == ".parquet" else _jsonl(place) if kind in LINES else _csv(place)
+    rows = _parquet(place, wanted) if kind == ".parquet" else _jsonl(place) if kind in LINES else _csv(place, wanted)
     try:
         for number, row in enumerate(rows):
             yield _input(row, columns, place.parent, number)
@@ -211,10 +210,18 @@ def _words(value: Any, column: str, number: int) -> str:
     return str(value)
 
 
-def _csv(place: Path) -> Iterator[dict[str, Any]]:
+def _check_once(names: Sequence[str], wanted: Set[str]) -> None:
+    """Refuse columns of one name where it is wanted: which of them is meant cannot be told."""
+    for name, count in Counter(names).items():
+        if count > 1 and name in wanted:
+            raise InputsError(f"the table has {count} columns {name!r}; give each a name of its own")
+
+
+def _csv(place: Path, wanted: Set[str]) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(2**31 - 1)
     with place.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t" if place.suffix.lower() == ".tsv" else ",")
+        _check_once(rows.fieldnames or (), wanted)
         for row in rows:
             # What is over comes under None.
             yield {name: value for name, value in row.items() if name is not None}
@@ -234,5 +241,6 @@ def _parquet(place: Path, wanted: Set[str]) -> Iterator[dict[str, Any]]:
     """Yield rows with the columns that are wanted; with all of them where there is none of these, to be told."""
     file = pq.ParquetFile(place)
     names = file.schema_arrow.names
+    _check_once(names, wanted)
     for batch in file.iter_batches(1024, columns=[name for name in names if name in wanted] or names):
         yield from batch.to_pylist()

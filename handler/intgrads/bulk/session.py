@@ -85,7 +85,7 @@ class Session:
         self.merge()
         self._look()
         self.notes: list[str] = []
-        if others := left_out(asked.source):
+        if others := left_out(asked.source, without=store.directory):
             self.notes.append(f"left out: {others} of the files of {asked.source}, neither pictures nor texts")
 
     def _look(self) -> None:
@@ -129,6 +129,7 @@ class Session:
             archive=digest,
             options=dict(self.asked.options),
             tensors=list(self.asked.tensors),
+            of_columns=list(self.asked.columns.fields),
             rows=rows,
             inputs=inputs,
         )
@@ -153,6 +154,11 @@ class Session:
             if self.fresh:
                 self.store.clear()  # nothing of worth is in it
             raise OptionsError(": ".join(filter(None, refused[0])))
+        if len(refused) < len(tried.rows) and (missing := set(self.run.tensors) - self.store.tensor_names()):
+            self.notes.append(
+                f"of {len(tried.rows)} inputs that were tried none has a tensor {', '.join(sorted(missing))} "
+                "(figures and scores need not be named, they are columns)"
+            )
         self.merge()
         self._look()
 

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from intgrads.bulk.inputs import Input
@@ -125,7 +126,7 @@ class Store:
 
     def lengths(self) -> NDArray[np.int64]:
         """Return the length of each input."""
-        lengths: NDArray[np.int64] = pq.read_table(self.inputs, columns=["length"])["length"].to_numpy()
+        lengths: NDArray[np.int64] = _read(self.inputs, columns=["length"])["length"].to_numpy()
         return lengths
 
     # ------------------------------------------------------------------ what is finished
@@ -152,7 +153,7 @@ class Store:
         """Return the finished rows of a block, and the status of each."""
         found: dict[int, str] = {}
         for place in self._files_of(block):
-            table = pq.read_table(place, columns=["row", "status"])
+            table = _read(place, columns=["row", "status"])
             found |= dict(zip(table["row"].to_pylist(), table["status"].to_pylist(), strict=True))
         return found
 
@@ -162,7 +163,7 @@ class Store:
 
     def rows_of(self, part: Path) -> list[int]:
         """Return the rows that a part holds."""
-        rows: list[int] = pq.read_table(part, columns=["row"])["row"].to_pylist()
+        rows: list[int] = _read(part, columns=["row"])["row"].to_pylist()
         return rows
 
     def result(self, block: int) -> Path:
@@ -178,7 +179,7 @@ class Store:
         parts = self.parts_of(block)
         if not parts:
             return 0, 0
-        table = pa.concat_tables([pq.read_table(place) for place in (self.result(block), *parts) if place.exists()])
+        table = pa.concat_tables([_read(place) for place in (self.result(block), *parts) if place.exists()])
         newest = {row: k for k, row in enumerate(table["row"].to_pylist())}
         with whole(self.result(block)) as place:
             pq.write_table(table.take([newest[row] for row in sorted(newest)]), place, compression="zstd")
@@ -193,7 +194,7 @@ class Store:
 
     def refusals(self, block: int) -> list[tuple[str | None, str]]:
         """Return the fields and the messages of the errors in a block's parts."""
-        tables = [pq.read_table(part, columns=["status", "error_field", "error"]) for part in self.parts_of(block)]
+        tables = [_read(part, columns=["status", "error_field", "error"]) for part in self.parts_of(block)]
         rows = pa.concat_tables(tables).to_pylist() if tables else []
         return [(row["error_field"], row["error"]) for row in rows if row["status"] == FAILED]
 
@@ -234,8 +235,16 @@ class Store:
                 if place.name not in named and now - place.stat().st_mtime > YOUNG:
                     place.unlink()
 
+    def tensor_names(self) -> set[str]:
+        """Return the names of all tensors that are kept."""
+        names = set[str]()
+        for place in self.tensors.iterdir():
+            with safe_open(place, "numpy") as file:
+                names |= {key.split("/", 1)[1] for key in file.keys()}  # noqa: SIM118 - it is no mapping
+        return names
+
     def _tensors_of(self, block: int) -> set[str]:
-        tables = [pq.read_table(place, columns=["tensors"]) for place in self._files_of(block)]
+        tables = [_read(place, columns=["tensors"]) for place in self._files_of(block)]
         return {name for table in tables for name in table["tensors"].to_pylist()}
 
     # ------------------------------------------------------------------ inputs that end workers
@@ -265,6 +274,15 @@ def whole(place: Path) -> Iterator[Path]:
     except BaseException:
         written.unlink(missing_ok=True)
         raise
+
+
+def _read(place: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a Parquet of the run."""
+    try:
+        return pq.read_table(place, columns=columns)
+    except pa.ArrowInvalid as error:
+        message = f"{place} is damaged ({error}); remove it, and what it held is answered again"
+        raise ValueError(message) from None
 
 
 def _counts(names: Iterable[str]) -> tuple[int, int]:

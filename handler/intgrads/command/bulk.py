@@ -140,7 +140,7 @@ def _worked(session: Session, crew: Workers, as_json: bool) -> int:
     """Work through what is left, sum up, and return how many inputs have no answer."""
     from intgrads.bulk.pool import joined
 
-    found = session.finished()
+    found, told = session.finished(), len(session.notes)
     if found is None:
         with joined(crew):
             on_signals(interrupt)  # Ray has handlers of its own
@@ -148,6 +148,7 @@ def _worked(session: Session, crew: Workers, as_json: bool) -> int:
                 if not session.state.done:
                     with _phase("loading the network, and trying a few inputs", as_json):
                         session.try_out(crew)
+                    _tell_notes(session.notes[told:], as_json)
                 _tell_sizes(session.sizes(), as_json)
                 with _progress(session, as_json):
                     session.work(crew)
@@ -221,11 +222,18 @@ def _tell_begin(session: Session, as_json: bool) -> None:
     state, run = session.state, session.run
     if as_json:
         tell_json(event="begin", rows=run.rows, done=state.done, failed=state.failed, left=state.rows_left)
-        return
-    before = f", of which {state.done} are finished" if state.done else ""
-    tell(f"{run.rows} inputs{before}; {state.rows_left} to be answered by {run.model}", console=ERR)
-    for note in session.notes:
-        tell(note, "yellow", ERR)
+    else:
+        before = f", of which {state.done} are finished" if state.done else ""
+        tell(f"{run.rows} inputs{before}; {state.rows_left} to be answered by {run.model}", console=ERR)
+    _tell_notes(session.notes, as_json)
+
+
+def _tell_notes(notes: Sequence[str], as_json: bool) -> None:
+    for note in notes:
+        if as_json:
+            tell_json(event="note", said=note)
+        else:
+            tell(note, "yellow", ERR)
 
 
 def _tell_sizes(sizes: Sizes | None, as_json: bool) -> None:
