@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 pytestmark = pytest.mark.server
 
-SAME = ("--field-column", "target_class=label", "--tensors", "output,token_scores")
-"""What the run of these tests asks, the scores by mistake: they are no tensor."""
+SAME = ("--field-column", "target_class=label", "--tensors", "output,tokens")
+"""What the run of these tests asks, the tokens by mistake: they are words."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def done(source: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory) 
     told = [json.loads(line) for line in run.stdout.splitlines()]
     assert run.returncode == 3, run.stderr
     assert told[0] == {"event": "begin", "rows": 40, "done": 0, "failed": 0, "left": 40}
-    assert any("none has a tensor token_scores" in one["said"] for one in told if one["event"] == "note")
+    assert any("none has a tensor tokens" in one["said"] for one in told if one["event"] == "note")
     (sizes,) = (one for one in told if one["event"] == "sizes")
     assert sizes["rows"] == 36
     assert 0 < sizes["tensors"] < sizes["free"]

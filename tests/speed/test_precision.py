@@ -83,7 +83,7 @@ def test_every_kind_of_layer(layer: nn.Module, precision: Precision) -> None:
 def test_networks_of_timm(name: str) -> None:
     """They change results in place, and look at the weights of their layers."""
     torch.manual_seed(0)
-    module = prepare(timm.create_model(name, num_classes=5).eval(), (3, 64, 64), torch.device("cpu"))
+    module = prepare(timm.create_model(name, num_classes=5).eval(), (3, 64, 64), torch.device("cpu"), Preferring())
     x = torch.randn(2, 3, 64, 64).requires_grad_()
     outputs = {precision: at_precision(module, precision)(x) for precision in PRECISIONS}
     slopes = {precision: torch.autograd.grad(y[:, 0].sum(), x)[0] for precision, y in outputs.items()}
