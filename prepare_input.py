@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "handler"))
 
 try:
-    from intgrads.archives.archive import LABELS
+    from intgrads.archives.names import LABELS
     from intgrads.errors import RequestError
     from intgrads.labels import CIFAR10, Labels
     from intgrads.pictures.decoding import decode_picture

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 import torch
-from intgrads.archives.archive import WEIGHTS, open_archive, read_manifest, write_archive
+from intgrads.archives.archive import open_archive, read_manifest, write_archive
+from intgrads.archives.names import WEIGHTS
 from intgrads.call import Call
 from intgrads.networks import FAMILIES
 from intgrads.networks.family import Order

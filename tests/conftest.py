@@ -12,8 +12,8 @@ import httpx
 import pytest
 import timm
 import torch
-from intgrads.archives.archive import MANIFEST
 from intgrads.archives.archiver import make_archive
+from intgrads.archives.names import MANIFEST
 from intgrads.networks.family import Order
 from intgrads.serving.torchserve import TorchServe, free_ports
 from intgrads.settings import Settings

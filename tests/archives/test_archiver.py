@@ -11,7 +11,8 @@ import pytest
 import timm
 import torch
 from intgrads.archives import archiver
-from intgrads.archives.archive import LABELS, MANIFEST, WEIGHTS, open_archive
+from intgrads.archives.archive import open_archive
+from intgrads.archives.names import LABELS, MANIFEST, WEIGHTS
 from intgrads.errors import CheckpointError
 from intgrads.networks.family import Order
 from intgrads.pictures.classifier import ImageClassifier

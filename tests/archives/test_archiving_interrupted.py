@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from intgrads.archives import archiver
-from intgrads.archives.archive import MANIFEST
 from intgrads.archives.archiver import make_archive
+from intgrads.archives.names import MANIFEST
 from intgrads.networks.family import Order
 from intgrads.settings import Settings
 from shared.archives import TINY

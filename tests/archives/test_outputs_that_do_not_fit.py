@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import timm
-from intgrads.archives.archive import LABELS, open_archive, write_archive
+from intgrads.archives.archive import open_archive, write_archive
+from intgrads.archives.names import LABELS
 from intgrads.networks.family import Order
 from intgrads.networks.timm_classifiers import TimmClassifiers
 from intgrads.settings import Settings

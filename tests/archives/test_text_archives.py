@@ -13,7 +13,8 @@ import sentencepiece
 import torch
 import transformers
 from intgrads.archives import archiver
-from intgrads.archives.archive import LABELS, MANIFEST, WEIGHTS, open_archive
+from intgrads.archives.archive import open_archive
+from intgrads.archives.names import LABELS, MANIFEST, WEIGHTS
 from intgrads.networks import bert, xlnet
 from intgrads.texts.classifier import TextClassifier
 from intgrads.texts.spec import TOKENIZER

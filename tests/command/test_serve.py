@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 from intgrads.archives import bounded
-from intgrads.archives.archive import MANIFEST
+from intgrads.archives.names import MANIFEST
 from intgrads.command import archived, serve
 from intgrads.command.archived import Made
 from intgrads.command.main import app

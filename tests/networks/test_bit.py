@@ -9,7 +9,8 @@ import pytest
 import torch
 from intgrads import integrated_gradients, quadrature
 from intgrads.archives import archiver
-from intgrads.archives.archive import LABELS, open_archive, write_archive
+from intgrads.archives.archive import open_archive, write_archive
+from intgrads.archives.names import LABELS
 from intgrads.errors import CheckpointError
 from intgrads.labels import CIFAR10
 from intgrads.networks import bit

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 import torch
-from intgrads.archives.archive import LABELS, MANIFEST, WEIGHTS
 from intgrads.archives.archiver import make_archive
+from intgrads.archives.names import LABELS, MANIFEST, WEIGHTS
 from intgrads.errors import said
 from intgrads.networks.family import Order
 from intgrads.service import Service

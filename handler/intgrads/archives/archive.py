@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from intgrads.archives.examples import write_examples
+from intgrads.archives.names import LABELS, MANIFEST, WEIGHTS
 from intgrads.baselines import EXAMPLES
 from intgrads.kinds import KINDS
 from intgrads.labels import Labels
@@ -31,9 +32,6 @@ from intgrads.speed.choices import shared_choices
 from intgrads.stored import Stored
 from intgrads.subject import Classifier
 
-MANIFEST = "intgrads.json"
-LABELS = "labels.json"
-WEIGHTS = "weights.safetensors"
 CPU = torch.device("cpu")
 
 OF_ANOTHER_VERSION = "it was made by another version, whose code it brings: see that PYTHONPATH names no other"

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 
 import intgrads
 from intgrads.archives.bounded import INTERRUPTED
+from intgrads.archives.names import MODEL_CONFIG
 from intgrads.baselines import EXAMPLES
 from intgrads.errors import CheckpointError
 from intgrads.networks import find_entry, usages
@@ -177,7 +178,7 @@ def make_archive(
         }
         if device != "auto":
             config["deviceType"] = device
-        config_file = Path(temporary, "model-config.yaml")
+        config_file = Path(temporary, MODEL_CONFIG)
         config_file.write_text(yaml.safe_dump(config))
         command = [
             sys.executable, "-m", "model_archiver.model_packaging",

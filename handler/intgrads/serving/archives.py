@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from intgrads.archives.names import MANIFEST, MODEL_CONFIG
 from intgrads.places import HANDLER, PACKAGE
 
 
@@ -16,7 +17,7 @@ def model_of(archive: Path) -> str | None:
     """Return the MODEL that an archive was made of; None where it does not say."""
     try:
         with zipfile.ZipFile(archive) as mar:
-            return str(json.loads(mar.read("intgrads.json"))["model"])
+            return str(json.loads(mar.read(MANIFEST))["model"])
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError):
         return None
 
@@ -25,7 +26,7 @@ def batch_size_of(archive: Path) -> int:
     """Return how many requests an archive takes together; 1 where it does not say."""
     try:
         with zipfile.ZipFile(archive) as mar:
-            return int(yaml.safe_load(mar.read("model-config.yaml"))["batchSize"])
+            return int(yaml.safe_load(mar.read(MODEL_CONFIG))["batchSize"])
     except (OSError, zipfile.BadZipFile, yaml.YAMLError, ValueError, KeyError, TypeError):
         return 1
 

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
+from intgrads.archives.names import MODEL_CONFIG
+
 DONE = "unpacked.json"
 """Written last: a folder without it was broken off."""
 
@@ -41,7 +43,7 @@ def unpacked(archive: Path) -> tuple[Path, dict[str, Any]]:
             shutil.rmtree(directory, ignore_errors=True)
             _unpack(archive, directory)
             (directory / DONE).write_text(json.dumps({"archive": str(archive)}))
-    config = yaml.safe_load((directory / "model-config.yaml").read_text())
+    config = yaml.safe_load((directory / MODEL_CONFIG).read_text())
     return directory, config if isinstance(config, dict) else {}
 
 
