@@ -11,6 +11,7 @@ import typer
 import yaml
 
 from intgrads.command.said import ERR, Exit, fail, tell, tell_json
+from intgrads.serving.archives import digest_of_archive
 
 PATIENCE = 60
 """Seconds to wait for what an archive says of itself."""
@@ -50,6 +51,10 @@ def serve_on_ray(
         config.write_text(yaml.safe_dump(configuration([served], host, port), sort_keys=False))
         tell(f"{config}: start a cluster by `ray start --head`, then `serve deploy {config}`")
         return
+    try:
+        digest_of_archive(archive)  # told before Ray is started for it
+    except (OSError, ValueError) as error:
+        fail(str(error))
     try:
         from intgrads.serving import ray
     except ImportError as error:

@@ -280,9 +280,12 @@ def run(archives: Sequence[Served], *, host: str, port: int, address: str | None
     """Serve archives, on this machine or on the cluster at an address; return when all have loaded or failed."""
     join(address)
     serve.start(http_options={"host": host, "port": port})
-    for one in archives:
-        serve.run(build(one.model_dump()), name=one.called, route_prefix=route(one.called))
-    serve.run(front({"names": [one.called for one in archives]}), name="front", route_prefix="/")
+    # All at once: each loads in a process of its own.
+    targets = [
+        serve.RunTarget(build(one.model_dump()), name=one.called, route_prefix=route(one.called)) for one in archives
+    ]
+    names = [one.called for one in archives]
+    serve.run_many([*targets, serve.RunTarget(front({"names": names}), name="front", route_prefix="/")])
 
 
 def stop() -> None:
