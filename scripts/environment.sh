@@ -29,7 +29,8 @@ make_environment() {
     wanted="$extras $(cat pyproject.toml constraints.txt | cksum)"
     if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
         echo "installing into .venv (a few minutes the first time; the log is $log)"
-        if ! "$python" -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[$extras]" 2>&1 |
+        # Python compiles what is imported when it is; of 23,000 files few are.
+        if ! "$python" -m pip install --no-compile --disable-pip-version-check --constraint constraints.txt --editable ".[$extras]" 2>&1 |
             tee "$log" | show_progress; then
             tail -n 15 "$log" >&2
             fail "pip failed (above); mend it and run $0 again"
