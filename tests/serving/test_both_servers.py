@@ -241,6 +241,10 @@ def test_health_and_readiness_tell_the_truth(both: Both) -> None:
     assert "/" not in json.dumps(states).replace("://", "")
 
 
+MORE = 120
+"""Requests than a replica takes in."""
+
+
 def test_an_archive_at_work_is_ready_however_many_wait(both: Both) -> None:
     long = {"n_steps": "1000", "target_class": "[0, 1, 2]", "fields": "evaluations", "format": "json"}
     (pid,) = both.started.replicas("small")
@@ -249,8 +253,8 @@ def test_an_archive_at_work_is_ready_however_many_wait(both: Both) -> None:
         with suppress(requests.ReadTimeout):
             requests.post(f"{both.ray}/predictions/small", files={"data": CAT}, data=long, timeout=(5, 8))
 
-    with ThreadPoolExecutor(12) as pool:
-        waiting = [pool.submit(abandoned, number) for number in range(12)]
+    with ThreadPoolExecutor(MORE) as pool:
+        waiting = [pool.submit(abandoned, number) for number in range(MORE)]
         wait_until_computing(pid, 1)
         told = requests.get(f"{both.ray}/ready", timeout=60).json()
         assert not all(one.done() for one in waiting)

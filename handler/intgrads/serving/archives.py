@@ -1,4 +1,4 @@
-"""What an archive is: of which model, for how many requests together, with which data, and made by which code."""
+"""What an archive is: of which model, with which data, and whether it was made by the code that is here."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import json
 import zipfile
 from pathlib import Path
 
-import yaml
-
-from intgrads.archives.names import MANIFEST, MODEL_CONFIG
+from intgrads.archives.names import MANIFEST
 from intgrads.places import HANDLER, PACKAGE
 
 
@@ -20,15 +18,6 @@ def model_of(archive: Path) -> str | None:
             return str(json.loads(mar.read(MANIFEST))["model"])
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError):
         return None
-
-
-def batch_size_of(archive: Path) -> int:
-    """Return how many requests an archive takes together; 1 where it does not say."""
-    try:
-        with zipfile.ZipFile(archive) as mar:
-            return int(yaml.safe_load(mar.read(MODEL_CONFIG))["batchSize"])
-    except (OSError, zipfile.BadZipFile, yaml.YAMLError, ValueError, KeyError, TypeError):
-        return 1
 
 
 def digest_of_archive(archive: Path) -> str:

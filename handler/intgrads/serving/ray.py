@@ -27,7 +27,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from intgrads.call import MOST_BYTES, PIECE, Call, Reply, pieces
 from intgrads.errors import RequestError, said
-from intgrads.serving.archives import batch_size_of
 from intgrads.serving.cluster import join
 from intgrads.serving.served import Served, route
 
@@ -37,6 +36,10 @@ if TYPE_CHECKING:
     from intgrads.service import Service
 
 logger = logging.getLogger("ray.serve")
+
+AT_ONCE = 100
+"""Requests that a replica takes in, of which all but a batch wait. Those that it does not take in are offered again and
+again, in intervals that cost more than their turn in another replica would gain: a tenth of the requests a second."""
 
 READY_SECONDS = 2.0
 """For which a replica is waited for that is to tell whether it can answer."""
@@ -260,9 +263,7 @@ def build(arguments: Mapping[str, Any]) -> Application:
         else {"autoscaling_config": {"min_replicas": args.replicas, "max_replicas": max(most, args.replicas)}}
     )
     resources = {"num_cpus": args.cpus, "num_gpus": args.gpus}
-    # One batch at work and one at hand; the others wait where the next replica that is free takes them.
-    most_at_once = 2 * batch_size_of(Path(args.archive))
-    deployment: Any = serve.deployment(ray_actor_options=resources, max_ongoing_requests=most_at_once, **scaling)(
+    deployment: Any = serve.deployment(ray_actor_options=resources, max_ongoing_requests=AT_ONCE, **scaling)(
         Attributions
     )
     application: Application = deployment.bind(args.archive, args.called, args.cpus)
