@@ -56,6 +56,8 @@ def serve_on_ray(
     except (OSError, ValueError) as error:
         fail(str(error))
     try:
+        from ray.exceptions import RayError
+
         from intgrads.serving import ray
     except ImportError as error:
         fail(f"Ray is not installed ({error}): pip install 'intgrads[ray]'")
@@ -79,7 +81,7 @@ def serve_on_ray(
         ray.stop()
         ERR.print("stopped before it was ready")
         raise typer.Exit(Exit.INTERRUPTED) from None
-    except (OSError, RuntimeError, httpx.HTTPError) as error:
+    except (OSError, RuntimeError, RayError, httpx.HTTPError) as error:
         ray.stop()
         fail(str(error))
     ray.stop()

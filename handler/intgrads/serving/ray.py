@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -279,6 +280,8 @@ def front(args: Mapping[str, Any]) -> Application:
 
 def run(archives: Sequence[Served], *, host: str, port: int, address: str | None = None) -> None:
     """Serve archives, on this machine or on the cluster at an address; return when all have loaded or failed."""
+    # By default Ray gives up on what takes requests, and ends it, where a busy machine needs five seconds to start it.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     join(address)
     serve.start(http_options={"host": host, "port": port})
     # All at once: each loads in a process of its own.
