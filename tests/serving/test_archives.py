@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from intgrads.archives.archiver import make_archive
 from intgrads.networks.family import Order
-from intgrads.serving.archives import is_current, model_of
+from intgrads.serving.archives import digest_of_archive, is_current, model_of
 from intgrads.settings import Settings
 from shared.archives import TINY
 
@@ -40,3 +40,21 @@ def test_what_is_no_archive_says_nothing(content: bytes | dict[str, str] | None,
             for name, text in content.items():
                 mar.writestr(name, text)
     assert model_of(path) is None
+
+
+def test_its_digest_is_that_of_its_data(archive: Path) -> None:
+    before = digest_of_archive(archive)
+    with zipfile.ZipFile(archive, "a") as mar:
+        mar.writestr("more.py", "pass")
+    assert digest_of_archive(archive) == before
+    with zipfile.ZipFile(archive, "a") as mar:
+        mar.writestr("more.json", "1")
+    assert digest_of_archive(archive) != before
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "there is no a.mar in"), (b"PK", "a.mar is no archive")])
+def test_one_that_is_none_has_no_digest(content: bytes | None, told: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "a.mar").write_bytes(content)
+    with pytest.raises(ValueError, match=told):
+        digest_of_archive(tmp_path / "a.mar")

@@ -26,7 +26,7 @@ def digest_of_archive(archive: Path) -> str:
     Raises
     ------
     OSError, ValueError
-        If it is none.
+        If it is none, or there is none.
     """
     try:
         with zipfile.ZipFile(archive) as mar:
@@ -35,6 +35,9 @@ def digest_of_archive(archive: Path) -> str:
                 for one in mar.infolist()
                 if not one.filename.endswith(".py") and not one.filename.startswith("MAR-INF")
             )
+    except FileNotFoundError:
+        message = f"there is no {archive.name} in {archive.parent.absolute()}; make it by `intgrads archive`"
+        raise ValueError(message) from None
     except zipfile.BadZipFile as error:
         raise ValueError(f"{archive.name} is no archive, or a damaged one: {error}") from None
     return hashlib.sha256(json.dumps(members).encode()).hexdigest()
