@@ -26,6 +26,7 @@ def test_a_pattern_gives_all_files_that_fit(tmp_path: Path) -> None:
     for name in ("1.jpg", "2.jpg", "3.md"):
         (tmp_path / name).write_bytes(b"x")
     assert [Path(one.id).name for one in read(f"{tmp_path}/*.jpg")] == ["1.jpg", "2.jpg"]
+    assert [one.id for one in read(f"{tmp_path}/./*.md")] == [f"{tmp_path}/./3.md"]
 
 
 def test_one_file_is_one_input(tmp_path: Path) -> None:
@@ -104,7 +105,8 @@ def test_columns_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
 
 
 def test_columns_of_one_name_are_refused_only_where_they_are_read(tmp_path: Path) -> None:
-    twice = pa.table([pa.array(["Good."]), pa.array([1]), pa.array([2])], names=["text", "label", "label"])
+    values = [pa.array([value]) for value in ("Good.", "a", "b", 1, 2)]
+    twice = pa.table(values, names=["text", "path", "path", "label", "label"])
     pq.write_table(twice, tmp_path / "t.parquet")
     assert read(tmp_path / "t.parquet") == [Input("0", "Good.", None)]
     with pytest.raises(InputsError, match="the table has 2 columns 'label'"):
@@ -130,3 +132,5 @@ def test_a_folder_within_it_can_be_left_out(tmp_path: Path) -> None:
         (tmp_path / name).write_text("Good.")
     assert [one.id for one in read_inputs(str(tmp_path), Columns(), without=tmp_path / "out")] == ["a.txt"]
     assert left_out(str(tmp_path), without=tmp_path / "out") == 0
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    assert left_out(str(tmp_path), without=tmp_path / "link") == 0

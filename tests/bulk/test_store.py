@@ -19,7 +19,7 @@ from intgrads.bulk.run import Run
 from intgrads.bulk.store import BLOCK, Store, whole
 from safetensors.numpy import load_file
 
-RUN = Run(model="m", archive="a", options={}, tensors=["output"], of_columns=[], rows=0, inputs="i")
+RUN = Run(model="m", archive="a", options={}, tensors=["output"], fields_of_rows=[], rows=0, inputs="i")
 
 
 def made(directory: Path, inputs: int = 3) -> Store:
@@ -152,10 +152,22 @@ def test_chunks_hold_every_row_once_and_lie_in_one_block(rows: int, workers: int
     assert set(samples(left).rows) <= set(range(rows))
 
 
-def test_a_damaged_file_of_results_is_named_with_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [0, 10, 100, -1])
+def test_a_damaged_file_of_results_is_named_with_what_to_do(tmp_path: Path, kept: int) -> None:
+    """Cut short, or with its first bytes overwritten, which Arrow sees as it unpacks them."""
     store = made(tmp_path)
-    store.result(0).write_bytes(b"half")
+    store.write_part(0, part(dict.fromkeys(range(3), "done")), {})
+    store.merge(0)
+    whole_file = store.result(0).read_bytes()
+    store.result(0).write_bytes(whole_file[:kept] if kept >= 0 else b"PAR1" + b"\xff" * 60 + whole_file[64:])
     with pytest.raises(
         ValueError, match=r"00000\.parquet is damaged .*; remove it, and what it held is answered again"
     ):
+        state(store, 3, retry_failed=False)
+
+
+def test_damaged_inputs_are_told_as_what_they_are(tmp_path: Path) -> None:
+    store = made(tmp_path)
+    store.inputs.write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"inputs\.parquet is damaged .*; begin anew in another --out"):
         state(store, 3, retry_failed=False)

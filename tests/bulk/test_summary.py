@@ -35,7 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-RUN = Run(model="m", archive="a", options={}, tensors=[], of_columns=[], rows=ROWS, inputs="i")
+RUN = Run(model="m", archive="a", options={}, tensors=[], fields_of_rows=[], rows=ROWS, inputs="i")
 
 
 def test_counts_quantiles_and_the_worst(store: Store) -> None:

@@ -31,7 +31,14 @@ def begun(directory: Path, inputs: list[Input], **asked: object) -> Store:
     store = Store(directory)
     store.write_inputs(inputs)
     store.make()
-    what = {"model": "demo-text", "archive": "a", "options": {}, "tensors": [], "of_columns": [], "rows": len(inputs)}
+    what = {
+        "model": "demo-text",
+        "archive": "a",
+        "options": {},
+        "tensors": [],
+        "fields_of_rows": [],
+        "rows": len(inputs),
+    }
     store.begin(Run.model_validate({**what, "inputs": "i", **asked}))
     return store
 
@@ -123,7 +130,7 @@ def test_several_targets_groups_and_fields_of_rows(loaded: Worker, tmp_path: Pat
 
 def test_groups_that_a_column_asks_for_have_a_column(loaded: Worker, tmp_path: Path) -> None:
     own = [Input("a", "Not good.", None, {"groups": "words"}), Input("b", "Not good.", None)]
-    worker = moved(loaded, begun(tmp_path, own, of_columns=["groups"]))
+    worker = moved(loaded, begun(tmp_path, own, fields_of_rows=["groups"]))
     worker.answer(0, [0, 1])
     found = rows(worker)
     groups = found[0]["groups"]

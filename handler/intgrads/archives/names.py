@@ -1,4 +1,4 @@
-"""What the files of an archive are called: for whoever looks into one, and needs nothing of what they say."""
+"""What the files of an archive are called: in a file of its own, so that reading a name does not load PyTorch."""
 
 MANIFEST = "intgrads.json"
 LABELS = "labels.json"

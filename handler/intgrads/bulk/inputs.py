@@ -6,10 +6,10 @@ import csv
 import glob
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +22,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".txt")
 
 LINES = (".jsonl", ".ndjson")
 TABLES = (".csv", ".tsv", ".parquet", *LINES)
+
+Name = TypeVar("Name", str, Path)
+"""Of a file."""
 
 TEXT, PATH, ID = "text", "path", "id"
 """Columns that are looked for where none is named."""
@@ -128,43 +131,45 @@ def read_inputs(source: str, columns: Columns, without: Path | None = None) -> I
     if place.is_file():
         yield Input(place.name, None, str(place.absolute()))
         return
-    paths = filter(_taken, _within(place)) if place.is_dir() else _matches(source)
-    for path in paths:
-        if _outside(path, without):
-            id = path.relative_to(place) if place.is_dir() else path
-            yield Input(str(id), None, str(path.absolute()))
+    found: Iterable[tuple[str, Path]]
+    if place.is_dir():
+        found = ((str(path.relative_to(place)), path) for path in _within(place, without) if _taken(path))
+    else:
+        found = ((name, Path(name)) for name in _matches(source, without))
+    for id, path in found:
+        yield Input(id, None, str(path.absolute()))
 
 
 def left_out(source: str, without: Path | None = None) -> int:
-    """Return how many files of a folder are not taken, since they are neither pictures nor texts."""
+    """Return how many files of a folder are neither pictures nor texts; those of another one are not counted."""
     place = Path(source)
-    return sum(not _taken(path) and _outside(path, without) for path in _within(place)) if place.is_dir() else 0
+    return sum(not _taken(path) for path in _within(place, without)) if place.is_dir() else 0
 
 
-def _within(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def _within(folder: Path, without: Path | None) -> Iterator[Path]:
+    yield from _outside(sorted(path for path in folder.rglob("*") if path.is_file()), without)
 
 
-def _matches(pattern: str) -> list[Path]:
-    found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - it may be absolute
-    files = [path for path in found if path.is_file()]
+def _matches(pattern: str, without: Path | None) -> Iterator[str]:
+    files = [name for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]  # noqa: PTH207 - it may be absolute
     if not files:
         raise InputsError(f"there is no {pattern}: give a folder, a pattern in quotes, or a CSV, Parquet or JSONL")
-    return files
+    yield from _outside(files, without)
 
 
 def _taken(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def _outside(path: Path, folder: Path | None) -> bool:
-    return folder is None or not path.absolute().is_relative_to(folder)
+def _outside(files: Sequence[Name], folder: Path | None) -> Iterator[Name]:
+    """Yield files that do not lie in a folder, by whatever links they lead there."""
+    real = None if folder is None else folder.resolve()
+    return (file for file in files if real is None or not Path(file).resolve().is_relative_to(real))
 
 
 def _table(place: Path, columns: Columns) -> Iterator[Input]:
     kind = place.suffix.lower()
-    wanted = {columns.text or TEXT, columns.path or PATH, columns.id or ID, *columns.fields.values()}
-    rows = _parquet(place, wanted) if kind == ".parquet" else _jsonl(place) if kind in LINES else _csv(place, wanted)
+    rows = _parquet(place, columns) if kind == ".parquet" else _jsonl(place) if kind in LINES else _csv(place, columns)
     try:
         for number, row in enumerate(rows):
             yield _input(row, columns, place.parent, number)
@@ -177,11 +182,7 @@ def _table(place: Path, columns: Columns) -> Iterator[Input]:
 
 def _input(row: Mapping[str, Any], columns: Columns, folder: Path, number: int) -> Input:
     """Return the input of a row of a table."""
-    text, path = columns.text, columns.path
-    if text is None and path is None:
-        text = TEXT if TEXT in row else None
-        path = PATH if text is None else None
-    named = next(name for name in (text, path) if name is not None)
+    named, is_text = _named(columns, row)
     for column in (named, columns.id, *columns.fields.values()):
         # A later row of JSONL may lack what others have.
         if column is not None and column not in row and number == 0:
@@ -193,8 +194,8 @@ def _input(row: Mapping[str, Any], columns: Columns, folder: Path, number: int) 
     value = _words(row.get(named), named, number)
     return Input(
         id=str(number if id is None else id),
-        text=None if text is None else value,
-        path=None if path is None else str((folder / value).absolute()),
+        text=value if is_text else None,
+        path=None if is_text else str((folder / value).absolute()),
         fields={name: value_of(row[column]) for name, column in columns.fields.items() if row.get(column) is not None},
     )
 
@@ -210,18 +211,35 @@ def _words(value: Any, column: str, number: int) -> str:
     return str(value)
 
 
-def _check_once(names: Sequence[str], wanted: Set[str]) -> None:
-    """Refuse columns of one name where it is wanted: which of them is meant cannot be told."""
+def _named(columns: Columns, names: Container[str]) -> tuple[str, bool]:
+    """Return the column of a table's texts, or of its paths, and whether it is that of texts."""
+    if columns.text is not None:
+        return columns.text, True
+    if columns.path is not None:
+        return columns.path, False
+    return (TEXT, True) if TEXT in names else (PATH, False)
+
+
+def _wanted(columns: Columns, names: Sequence[str]) -> set[str]:
+    """Return the columns that are read of a table that has some.
+
+    Raises
+    ------
+    InputsError
+        If one of them is there twice: which is meant cannot be told.
+    """
+    wanted = {_named(columns, names)[0], columns.id or ID, *columns.fields.values()}
     for name, count in Counter(names).items():
         if count > 1 and name in wanted:
             raise InputsError(f"the table has {count} columns {name!r}; give each a name of its own")
+    return wanted
 
 
-def _csv(place: Path, wanted: Set[str]) -> Iterator[dict[str, Any]]:
+def _csv(place: Path, columns: Columns) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(2**31 - 1)
     with place.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t" if place.suffix.lower() == ".tsv" else ",")
-        _check_once(rows.fieldnames or (), wanted)
+        _wanted(columns, rows.fieldnames or ())
         for row in rows:
             # What is over comes under None.
             yield {name: value for name, value in row.items() if name is not None}
@@ -237,10 +255,10 @@ def _jsonl(place: Path) -> Iterator[dict[str, Any]]:
                 yield row
 
 
-def _parquet(place: Path, wanted: Set[str]) -> Iterator[dict[str, Any]]:
+def _parquet(place: Path, columns: Columns) -> Iterator[dict[str, Any]]:
     """Yield rows with the columns that are wanted; with all of them where there is none of these, to be told."""
     file = pq.ParquetFile(place)
     names = file.schema_arrow.names
-    _check_once(names, wanted)
+    wanted = _wanted(columns, names)
     for batch in file.iter_batches(1024, columns=[name for name in names if name in wanted] or names):
         yield from batch.to_pylist()

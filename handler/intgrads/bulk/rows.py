@@ -64,7 +64,7 @@ def schema(run: Run, takes: str) -> pa.Schema:
     if takes == "text":
         # Scores of each token are lists already, and of each target lists of these.
         columns |= {name: kind if pa.types.is_list(kind) else each(pa.list_(kind)) for name, kind in OF_TEXT.items()}
-    if run.options.get("groups") is not None or "groups" in run.of_columns:
+    if run.options.get("groups") is not None or "groups" in run.fields_of_rows:
         of_group = {"kind": pa.string(), "label": pa.string(), "size": pa.int64(), "parent": pa.int64()}
         columns["groups"] = pa.list_(
             pa.struct(of_group | {name: each(pa.float64()) for name in GROUP_FIGURES.values()})

@@ -30,7 +30,7 @@ class Run(BaseModel):
         Fields of every request.
     tensors : list of str
         Tensors that are kept of each answer.
-    of_columns : list of str
+    fields_of_rows : list of str
         Fields that each row has of its own.
     rows : int
         Inputs.
@@ -45,7 +45,7 @@ class Run(BaseModel):
     archive: str
     options: dict[str, Any]
     tensors: list[str]
-    of_columns: list[str]
+    fields_of_rows: list[str]
     rows: int
     inputs: str
 
@@ -85,6 +85,6 @@ class Run(BaseModel):
             "archive": "another archive",
             "rows": "another number of inputs",
             "inputs": "other inputs",
-            "of_columns": "other --field-column",
+            "fields_of_rows": "other --field-column",
         }
         return [said for name, said in words.items() if getattr(self, name) != getattr(other, name)]

@@ -129,7 +129,7 @@ class Session:
             archive=digest,
             options=dict(self.asked.options),
             tensors=list(self.asked.tensors),
-            of_columns=list(self.asked.columns.fields),
+            fields_of_rows=list(self.asked.columns.fields),
             rows=rows,
             inputs=inputs,
         )
@@ -154,11 +154,13 @@ class Session:
             if self.fresh:
                 self.store.clear()  # nothing of worth is in it
             raise OptionsError(": ".join(filter(None, refused[0])))
-        if len(refused) < len(tried.rows) and (missing := set(self.run.tensors) - self.store.tensor_names()):
-            self.notes.append(
-                f"of {len(tried.rows)} inputs that were tried none has a tensor {', '.join(sorted(missing))} "
-                "(figures and scores need not be named, they are columns)"
-            )
+        if self.run.tensors and len(refused) < len(tried.rows):
+            missing = sorted(set(self.run.tensors) - self.store.tensor_names())
+            if missing:
+                self.notes.append(
+                    f"none of the inputs that were tried first has a tensor {', '.join(missing)} "
+                    "(figures and scores need not be named, they are columns)"
+                )
         self.merge()
         self._look()
 

@@ -126,7 +126,8 @@ class Store:
 
     def lengths(self) -> NDArray[np.int64]:
         """Return the length of each input."""
-        lengths: NDArray[np.int64] = _read(self.inputs, columns=["length"])["length"].to_numpy()
+        held = _read(self.inputs, columns=["length"], mend="begin anew in another --out")
+        lengths: NDArray[np.int64] = held["length"].to_numpy()
         return lengths
 
     # ------------------------------------------------------------------ what is finished
@@ -238,7 +239,7 @@ class Store:
     def tensor_names(self) -> set[str]:
         """Return the names of all tensors that are kept."""
         names = set[str]()
-        for place in self.tensors.iterdir():
+        for place in self.tensors.glob("*.safetensors"):
             with safe_open(place, "numpy") as file:
                 names |= {key.split("/", 1)[1] for key in file.keys()}  # noqa: SIM118 - it is no mapping
         return names
@@ -276,13 +277,26 @@ def whole(place: Path) -> Iterator[Path]:
         raise
 
 
-def _read(place: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a Parquet of the run."""
+def _read(
+    place: Path, columns: list[str] | None = None, mend: str = "remove it, and what it held is answered again"
+) -> pa.Table:
+    """Read a Parquet of the run.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged; with what mends it.
+    OSError
+        If the disk fails.
+    """
     try:
         return pq.read_table(place, columns=columns)
-    except pa.ArrowInvalid as error:
-        message = f"{place} is damaged ({error}); remove it, and what it held is answered again"
-        raise ValueError(message) from None
+    except (pa.ArrowException, OSError) as error:
+        # Arrow tells most damage by an OSError, without what a disk's would have.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        detail = " ".join(str(error).split())
+        raise ValueError(f"{place} is damaged ({detail}); {mend}") from None
 
 
 def _counts(names: Iterable[str]) -> tuple[int, int]:

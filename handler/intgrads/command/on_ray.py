@@ -68,9 +68,9 @@ def serve_on_ray(
         ray.run([served], host=host, port=port, address=address)
         # From here on nothing is broken off: these signals wait to be taken.
         signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
-        states = httpx.get(f"{url}/ready", timeout=PATIENCE).json()
-        if states[served.called] != "ready":
-            raise ConnectionError(f"{served.called} cannot answer: {states[served.called]}")
+        state = httpx.get(f"{url}/ready", timeout=PATIENCE).json().get(served.called)
+        if state != "ready":
+            raise ConnectionError(f"{served.called} cannot answer: {state}")
         if as_json:
             tell_json(event="ready", url=url, name=served.called)
         else:
@@ -81,7 +81,7 @@ def serve_on_ray(
         ray.stop()
         ERR.print("stopped before it was ready")
         raise typer.Exit(Exit.INTERRUPTED) from None
-    except (OSError, RuntimeError, RayError, httpx.HTTPError) as error:
+    except (OSError, RuntimeError, ValueError, RayError, httpx.HTTPError) as error:
         ray.stop()
         fail(str(error))
     ray.stop()

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ray.serve")
 
 AT_ONCE = 100
-"""Requests that a replica takes in, of which all but a batch wait. Those that it does not take in are offered again and
-again, in intervals that cost more than their turn in another replica would gain: a tenth of the requests a second."""
+"""Requests that a replica takes in, of which all but a batch wait. With few, a tenth of the requests a second is lost:
+Ray offers what is not taken in again only after pauses that grow."""
 
-READY_SECONDS = 2.0
-"""For which a replica is waited for that is to tell whether it can answer."""
+READY_SECONDS, FIRST_SECONDS = 5.0, 15.0
+"""For which a replica is waited for that is to tell whether it can answer: one that has done so before, and another."""
 
 
 class Attributions:
@@ -118,7 +118,7 @@ class Front:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.names = list(names)
+        self.names, self.loaded = list(names), set[str]()
 
     async def __call__(self, request: Request) -> Response:
         """Answer ``/ping`` and ``/ready``, and anything else by what there is."""
@@ -139,22 +139,28 @@ class Front:
 
     async def _state(self, name: str) -> str:
         try:
-            failure = await asyncio.wait_for(serve.get_app_handle(name).ready.remote(), READY_SECONDS)
+            ready = serve.get_app_handle(name).ready.remote()
+            failure = await asyncio.wait_for(ready, READY_SECONDS if name in self.loaded else FIRST_SECONDS)
+            if failure:
+                return f"failed: {failure}"
+            self.loaded.add(name)
+            return "ready"
         except TimeoutError:
-            return await asyncio.to_thread(_state_of_replicas, name)
+            # The question waits behind requests. Of what has never told that it loaded, nothing is known.
+            at_work = name in self.loaded and await _runs(name)
+            return "ready" if at_work else "not ready: it does not answer yet"
         except Exception as error:
             return f"not ready: {type(error).__name__}"
-        return f"failed: {failure}" if failure else "ready"
 
 
-def _state_of_replicas(name: str) -> str:
-    """Return whether an archive can answer whose replicas do not tell it in time.
-
-    One that runs is at work, and will: what could not be loaded has nothing else to do than to tell.
-    """
-    replicas = serve.status().applications[name].deployments[Attributions.__name__].replica_states
-    running = any(state == "RUNNING" and count for state, count in replicas.items())
-    return "ready" if running else "not ready: it is starting"
+async def _runs(name: str) -> bool:
+    """Whether an archive has a replica that runs, as far as Ray knows."""
+    try:
+        status = await asyncio.wait_for(asyncio.to_thread(serve.status), READY_SECONDS)
+        replicas = status.applications[name].deployments[Attributions.__name__].replica_states
+    except Exception:  # no such application any more, or nobody who knows
+        return False
+    return any(state == "RUNNING" and count for state, count in replicas.items())
 
 
 async def to_call(request: Request) -> Call:
@@ -280,7 +286,7 @@ def front(args: Mapping[str, Any]) -> Application:
 
 def run(archives: Sequence[Served], *, host: str, port: int, address: str | None = None) -> None:
     """Serve archives, on this machine or on the cluster at an address; return when all have loaded or failed."""
-    # By default Ray gives up on what takes requests, and ends it, where a busy machine needs five seconds to start it.
+    # By default Ray ends its HTTP proxy where that has not started within five seconds, as on a busy machine.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     join(address)
     serve.start(http_options={"host": host, "port": port})
