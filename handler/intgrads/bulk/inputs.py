@@ -147,14 +147,14 @@ def left_out(source: str, without: Path | None = None) -> int:
 
 
 def _within(folder: Path, without: Path | None) -> Iterator[Path]:
-    yield from _outside(sorted(path for path in folder.rglob("*") if path.is_file()), without)
+    return _outside(sorted(path for path in folder.rglob("*") if path.is_file()), without)
 
 
 def _matches(pattern: str, without: Path | None) -> Iterator[str]:
     files = [name for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]  # noqa: PTH207 - it may be absolute
     if not files:
         raise InputsError(f"there is no {pattern}: give a folder, a pattern in quotes, or a CSV, Parquet or JSONL")
-    yield from _outside(files, without)
+    return _outside(files, without)
 
 
 def _taken(path: Path) -> bool:
@@ -162,7 +162,7 @@ def _taken(path: Path) -> bool:
 
 
 def _outside(files: Sequence[Name], folder: Path | None) -> Iterator[Name]:
-    """Yield files that do not lie in a folder, by whatever links they lead there."""
+    """Return the files that do not lie in a folder, by whatever links they lead there."""
     real = None if folder is None else folder.resolve()
     return (file for file in files if real is None or not Path(file).resolve().is_relative_to(real))
 

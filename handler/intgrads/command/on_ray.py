@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from intgrads.command.said import ERR, Exit, fail, tell, tell_json
-from intgrads.serving.archives import digest_of_archive
+from intgrads.serving.archives import opened
 
 PATIENCE = 60
 """Seconds to wait for what an archive says of itself."""
@@ -52,7 +52,8 @@ def serve_on_ray(
         tell(f"{config}: start a cluster by `ray start --head`, then `serve deploy {config}`")
         return
     try:
-        digest_of_archive(archive)  # told before Ray is started for it
+        with opened(archive):
+            pass  # what is none is told before Ray is started for it
     except (OSError, ValueError) as error:
         fail(str(error))
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from intgrads.archives.names import MANIFEST
@@ -20,26 +22,38 @@ def model_of(archive: Path) -> str | None:
         return None
 
 
+@contextmanager
+def opened(archive: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive, to read in it.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is none, or damaged where it is read, or there is none.
+    """
+    if not archive.exists():
+        raise ValueError(f"there is no {archive.name} in {archive.parent.absolute()}; make it by `intgrads archive`")
+    try:
+        with zipfile.ZipFile(archive) as mar:
+            yield mar
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{archive.name} is no archive, or a damaged one: {error}") from None
+
+
 def digest_of_archive(archive: Path) -> str:
     """Return a digest of an archive's data. Its code, and when it was made, play no part.
 
     Raises
     ------
     OSError, ValueError
-        If it is none, or there is none.
+        As :func:`opened`.
     """
-    try:
-        with zipfile.ZipFile(archive) as mar:
-            members = sorted(
-                (one.filename, one.CRC, one.file_size)
-                for one in mar.infolist()
-                if not one.filename.endswith(".py") and not one.filename.startswith("MAR-INF")
-            )
-    except FileNotFoundError:
-        message = f"there is no {archive.name} in {archive.parent.absolute()}; make it by `intgrads archive`"
-        raise ValueError(message) from None
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive.name} is no archive, or a damaged one: {error}") from None
+    with opened(archive) as mar:
+        members = sorted(
+            (one.filename, one.CRC, one.file_size)
+            for one in mar.infolist()
+            if not one.filename.endswith(".py") and not one.filename.startswith("MAR-INF")
+        )
     return hashlib.sha256(json.dumps(members).encode()).hexdigest()
 
 

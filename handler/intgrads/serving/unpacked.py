@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tempfile
-import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +14,7 @@ import yaml
 from filelock import FileLock
 
 from intgrads.archives.names import MODEL_CONFIG
+from intgrads.serving.archives import opened
 
 DONE = "unpacked.json"
 """Written last: a folder without it was broken off."""
@@ -48,14 +48,11 @@ def unpacked(archive: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _unpack(archive: Path, directory: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as mar:
-            for member in mar.infolist():
-                path = PurePosixPath(member.filename)
-                if path.is_absolute() or ".." in path.parts:
-                    raise ValueError(f"{archive.name} has a file {member.filename!r} that lies outside of it")
-                # The package and the handler are the installed ones; what else there is, is data.
-                if path.suffix != ".py" and path.parts[0] != "intgrads":
-                    mar.extract(member, directory)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive.name} is no archive, or a damaged one: {error}") from None
+    with opened(archive) as mar:
+        for member in mar.infolist():
+            path = PurePosixPath(member.filename)
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"{archive.name} has a file {member.filename!r} that lies outside of it")
+            # The package and the handler are the installed ones; what else there is, is data.
+            if path.suffix != ".py" and path.parts[0] != "intgrads":
+                mar.extract(member, directory)
